@@ -121,10 +121,17 @@ class PeerRestarted:
 
 @frozen
 class Table:
-    """A table that a machine saves to. `fact`: a known key never gets a different row (fills, approvals)."""
+    """A table that a machine saves to. `fact`: a known key never gets a different row (fills, approvals).
+
+    columns: name -> "text" | "integer" | "real", in reading order; `key` (text, primary) and `live` (integer) are the
+    store's own and come with each table. A saved row holds these columns and no others; an absent one is NULL. Decimals are text.
+    unique: columns of which no two rows may hold the same value (NULLs aside); the store refuses the transaction.
+    """
 
     name: str
     fact: bool = False
+    columns: Mapping[str, str] = field(factory=dict, hash=False)
+    unique: tuple[str, ...] = ()
 
 
 @runtime_checkable
