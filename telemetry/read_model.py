@@ -33,6 +33,8 @@ from trading.values import ZERO, Purpose, plain, utc_text
 
 DECISIONS_KEPT = 200
 WHY_KEPT = 20
+EVENTS_KEPT = 1_000
+EVENT_KINDS = ("decision", "order", "fill", "recovery", "kill", "condition", "command", "breaker", "reconcile")
 
 Answer = dict[str, Any]
 
@@ -69,11 +71,11 @@ class ReadModel:
         self.recoveries: deque[Answer] = deque(maxlen=20)
         self.no_trade_counts: Counter[str] = Counter()
         self.latencies: dict[str, Any] = {}
-        self.folded = 0
+        self.events: deque[tuple[int, Answer]] = deque(maxlen=EVENTS_KEPT)
+        self.events_seen = 0
 
     def fold(self, role: str, message: object) -> None:
         """Take one message that `role` sent. Older snapshots than the one held are ignored; unknown kinds too."""
-        self.folded += 1
         match message:
             case BookSnapshot():
                 if message.product_id is None and (self.book is None or message.version >= self.book.version):
@@ -90,15 +92,29 @@ class ReadModel:
                 self.catalog = _newer(self.catalog, message)
             case TreeState():
                 self.tree = message
-            case Condition(active=True):
-                self.conditions[message.fingerprint] = message
             case Condition():
-                self.conditions.pop(message.fingerprint, None)
+                self._condition(role, message)
             case Noted():
                 self._noted(role, message)
 
+    def _condition(self, role: str, condition: Condition) -> None:
+        known = self.conditions.get(condition.fingerprint)
+        if condition.active:
+            self.conditions[condition.fingerprint] = condition
+        else:
+            self.conditions.pop(condition.fingerprint, None)
+        if (known is None) == condition.active:  # its start and its end are events; repeats are not
+            text = condition.text if condition.active else f"over: {condition.text}"
+            self._event({"kind": "condition", "role": role, "level": condition.level, "text": text})
+
+    def _event(self, record: Answer) -> None:
+        self.events_seen += 1
+        self.events.append((self.events_seen, record))
+
     def _noted(self, role: str, note: Noted) -> None:
         record = {"at": utc_text(note.at_s), "role": note.role or role, **note.values, "config_hash": note.config_hash}
+        if note.kind in EVENT_KINDS:
+            self._event({"kind": note.kind, **record})
         match note.kind:
             case "decision":
                 self.decisions.append(record)
@@ -132,6 +148,8 @@ class ReadModel:
             "pid": self.pid,
             "decisions": lambda _: {"decisions": list(self.decisions)},
             "conditions": lambda _: {"conditions": self.conditions_answer()},
+            "events": self.events_answer,
+            "picture": self.picture,
         }
         return questions[command](args or {})
 
@@ -187,6 +205,22 @@ class ReadModel:
             "drift": {"usd": _text(book.drift_usd), "count": book.drift_count} if book else None,
             "conditions": self.conditions_answer(),
             "regime": self.universe.regime if self.universe else None,
+        }
+
+    def events_answer(self, args: Mapping[str, str]) -> Answer:
+        """Events after number `since`; `last` is the newest number, to ask from next time."""
+        since = int(args.get("since", "0"))
+        return {"last": self.events_seen, "events": [record for number, record in self.events if number > since]}
+
+    def picture(self, args: Mapping[str, str]) -> Answer:
+        """All that the live view draws, in one answer."""
+        return {
+            "status": self.status(),
+            "tree": self.tree_answer()["children"],
+            "symbols": self.symbols(),
+            "decisions": list(self.decisions)[-12:],
+            "recoveries": list(self.recoveries),
+            **self.events_answer(args),
         }
 
     def tree_answer(self) -> Answer:

@@ -1,0 +1,288 @@
+"""What the main process shows: a live picture on a terminal, plain lines in a pipe, JSON lines for programs.
+
+Main calls `event` for what it does itself and `tick` with each tree snapshot; a thread of the view's own asks the
+operator for the rest, so that a slow terminal or a dead operator never holds the bot up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+
+from telemetry.client import NobodyThereError, OperatorClient, RefusedError
+from telemetry.view import Local, decision_text, draw, usd
+
+POLL_S = 0.25
+HEARTBEAT_S = 10.0
+
+
+class View(Protocol):
+    """What the main process may tell. Nothing of it may raise or block."""
+
+    def open(self) -> None: ...
+
+    def event(self, kind: str, text: str, values: Mapping[str, Any] | None = None) -> None: ...
+
+    def tick(self, children: Sequence[Any]) -> None: ...
+
+    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None: ...
+
+
+def choose_view(data_dir: Path, *, plain: bool, as_json: bool, scenario: str = "") -> View:
+    """Live on a terminal; plain lines without one, with --plain or TERM=dumb; JSON lines with --json."""
+    if as_json:
+        return JsonView(data_dir)
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return PlainView(data_dir)
+    return LiveView(data_dir, scenario)
+
+
+class _Watcher:
+    """The common part: notices restarts in tree snapshots and reads the operator's events in a thread."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.client = OperatorClient(data_dir)
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="view", daemon=True)
+        self.seen: dict[str, tuple[Any, float]] = {}
+        self.last_event = 0
+        self.counts = {"entries": 0, "exits": 0, "denied": 0, "fills": 0}
+
+    def open(self) -> None:
+        self.thread.start()
+
+    def tick(self, children: Sequence[Any]) -> None:
+        """Tell each new incarnation once, with how long the role was gone as main saw it."""
+        now = time.monotonic()
+        for child in children:
+            before = self.seen.get(child.role)
+            if child.state != "running" or child.incarnation is None:
+                if before is not None and before[1] > 0:
+                    self.seen[child.role] = (before[0], -now)
+                    self.on_event(
+                        "down", f"{child.role} is {child.state}", {"role": child.role, "reason": child.reason}
+                    )
+                continue
+            if before is not None and before[0] != child.incarnation:
+                self.on_event(
+                    "restarted",
+                    f"{child.role} was restarted: pid {child.pid}, restart {child.restarts} in its window",
+                    {"role": child.role, "pid": child.pid, "restarts": child.restarts, "reason": child.reason},
+                )
+            self.seen[child.role] = (child.incarnation, now)
+
+    def _run(self) -> None:
+        while not self.stopped.wait(POLL_S):
+            try:
+                picture = self.client.ask("picture", {"since": str(self.last_event)}, timeout_s=2.0)
+            except (NobodyThereError, RefusedError) as error:
+                self.on_silence(str(error))
+                continue
+            last = int(picture.get("last", 0))
+            if last < self.last_event:  # a new operator counts from nothing
+                self.last_event = 0
+                continue
+            self.last_event = last
+            for record in picture.get("events", ()):
+                self._count(record)
+                self.on_record(record)
+            self.on_picture(picture)
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "fill":
+            self.counts["fills"] += 1
+        elif record["kind"] == "decision" and record.get("verdict") == "denied":
+            self.counts["denied"] += 1
+        elif record["kind"] == "decision" and record.get("verdict") == "entry":
+            self.counts["entries"] += 1
+        elif record["kind"] == "decision" and record.get("verdict") == "exit":
+            self.counts["exits"] += 1
+
+    def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None: ...
+
+    def on_silence(self, reason: str) -> None: ...
+
+    def on_record(self, record: Mapping[str, Any]) -> None: ...
+
+    def on_picture(self, picture: Mapping[str, Any]) -> None: ...
+
+    def event(self, kind: str, text: str, values: Mapping[str, Any] | None = None) -> None:
+        self.on_event(kind, text, values or {})
+
+    def _end(self) -> None:
+        self.stopped.set()
+        if self.thread.is_alive():
+            self.thread.join(1.0)
+
+
+class PlainView(_Watcher):
+    """One line per event, a heartbeat each 10 s. Bytes that a closed pipe refuses are nobody's problem."""
+
+    def __init__(self, data_dir: Path, out: TextIO | None = None) -> None:
+        super().__init__(data_dir)
+        self.out = out or sys.stdout
+        self.next_heartbeat = time.monotonic() + HEARTBEAT_S
+
+    def line(self, kind: str, text: str) -> None:
+        try:
+            print(f"{time.strftime('%H:%M:%S', time.gmtime())}Z  {kind:<9}  {text}", file=self.out, flush=True)
+        except (OSError, ValueError):
+            self.out = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
+
+    def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        self.line(kind, text)
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        self.line(str(record["kind"]), record_text(record))
+
+    def on_picture(self, picture: Mapping[str, Any]) -> None:
+        if time.monotonic() >= self.next_heartbeat:
+            self.next_heartbeat += HEARTBEAT_S
+            status = picture["status"]
+            ages = [row["quote_age_s"] for row in picture["symbols"] if row["quote_age_s"] is not None]
+            running = sum(child["state"] == "running" for child in picture["tree"])
+            self.line(
+                "alive",
+                f"{status['trading_state']}  NAV {usd(status['nav_usd'])}  positions {len(status['positions'])}  "
+                f"orders {len(status['orders'])}  roles running {running}/{len(picture['tree'])}  "
+                f"oldest quote {max(ages):.1f} s"
+                if ages
+                else f"{status['trading_state']}  no quotes",
+            )
+
+    def on_silence(self, reason: str) -> None:
+        if time.monotonic() >= self.next_heartbeat:
+            self.next_heartbeat += HEARTBEAT_S
+            self.line("alive", f"main runs; {reason}")
+
+    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None:  # noqa: ARG002
+        self._end()
+        for text in lines:
+            self.line("stopped", text)
+
+
+class JsonView(PlainView):
+    """One JSON object per line; the last one is the summary of DESIGN section 8."""
+
+    def line(self, kind: str, text: str) -> None:
+        self.emit({"kind": kind, "text": text})
+
+    def emit(self, record: Mapping[str, Any]) -> None:
+        try:
+            print(
+                json.dumps({"at_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}),
+                file=self.out,
+                flush=True,
+            )
+        except (OSError, ValueError):
+            self.out = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
+
+    def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:
+        self.emit({"kind": kind, "text": text, "values": {key: str(value) for key, value in values.items()}})
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        self.emit(record)
+
+    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None:
+        self._end()
+        for text in lines:
+            self.line("stopped", text)
+        try:
+            print(json.dumps(dict(summary)), file=self.out, flush=True)
+        except (OSError, ValueError):
+            return
+
+
+class LiveView(_Watcher):
+    """The rich picture, redrawn four times a second by its own thread."""
+
+    def __init__(self, data_dir: Path, scenario: str = "") -> None:
+        super().__init__(data_dir)
+        self.console = Console()
+        self.local = Local(scenario=scenario, data_dir=str(data_dir), started_s=time.time())
+        self.picture: Mapping[str, Any] | None = None
+        self.live = Live(
+            draw(None, self.local, self.console.height),
+            console=self.console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stderr=False,
+        )
+
+    def open(self) -> None:
+        self.live.start(refresh=True)
+        super().open()
+
+    def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:
+        stamp = time.time()
+        self.local.events.append((stamp, kind, text))
+        if kind in ("restarted", "down", "recovery", "venue", "guardian"):
+            self.local.restarts.append(f"{time.strftime('%H:%M:%S', time.gmtime(stamp))}  {text}")
+        elif values.get("show"):
+            self.local.restarts.append(text)
+        if self.picture is None:
+            self.local.operator = text
+            self._redraw()
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "recovery":
+            self.local.restarts.append(f"{str(record.get('at', ''))[11:19]}  {record_text(record)}")
+
+    def on_picture(self, picture: Mapping[str, Any]) -> None:
+        self.picture, self.local.operator = picture, "up"
+        self._redraw()
+
+    def on_silence(self, reason: str) -> None:
+        if self.picture is not None:
+            self.local.operator = "being restarted"
+            self._redraw()
+        else:
+            del reason
+
+    def _redraw(self) -> None:
+        try:
+            self.live.update(draw(self.picture, self.local, self.console.height), refresh=True)
+        except (OSError, ValueError):  # the terminal has closed; the bot goes on
+            self.stopped.set()
+
+    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None:  # noqa: ARG002
+        self._end()
+        try:
+            self.live.stop()
+            for text in lines:
+                self.console.print(text, highlight=False, markup=False)
+        except (OSError, ValueError):
+            return
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """One event of the operator as a line for people."""
+    match record["kind"]:
+        case "decision":
+            head = f"{record.get('product_id', '')} {record.get('code', '')}"
+            return f"{head}  {decision_text(record)}".strip()
+        case "condition":
+            return f"{record.get('level')}: {record.get('text')}"
+    skipped = {"kind", "at", "role", "config_hash", "text"}
+    pairs = "  ".join(
+        f"{key}={_shown(value)}" for key, value in record.items() if key not in skipped and value not in (None, "")
+    )
+    return f"{record.get('role', '')}  {record.get('text', '')}  {pairs}".replace("    ", "  ").strip()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ",".join(str(item) for item in value) or "-"
+    return str(value)
