@@ -1,0 +1,64 @@
+"""Bars and quotes reach machines without the heap, fast enough for backtests."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from simulation.stage import VirtualStage
+from tests.stage.machines import bar, quote
+from trading.machine import QuietMachine
+
+
+class Idle(QuietMachine):
+    role: ClassVar[str] = "idle"
+
+    def __init__(self, me) -> None:
+        self.bars = 0
+        self.quotes = 0
+
+    def products(self):
+        return ("BTC-USD",)
+
+    def recover(self, rows, now):
+        return ()
+
+    def handle(self, message, now):
+        return ()
+
+    def on_bar(self, b, now):
+        self.bars += 1
+        return ()
+
+    def on_quote(self, q, now):
+        self.quotes += 1
+        return ()
+
+
+def test_bars_are_dispatched_at_more_than_300_000_a_second():
+    stage = VirtualStage()
+    for i in range(4):
+        stage.add(f"symbol:{i}", Idle)
+    stage.run_for(1)
+    bars = [bar(n) for n in range(50_000)]
+    started = time.perf_counter()
+    for n, b in enumerate(bars):
+        if n % 2 == 0:
+            stage.run_until_venue(stage.now.venue_s + 60)
+        stage.put_bar(b)
+    elapsed = time.perf_counter() - started
+    print(f"{4 * len(bars) / elapsed:,.0f} bar deliveries/s")
+    assert all(stage.machine(f"symbol:{i}").bars == 50_000 for i in range(4))
+    assert 4 * len(bars) / elapsed > 300_000
+
+
+def test_market_data_takes_no_heap_entry():
+    stage = VirtualStage()
+    stage.add("symbol:a", Idle)
+    stage.run_for(1)
+    before = stage.next_at()
+    for n in range(10):
+        stage.put_bar(bar(n))
+        stage.put_quote(quote(n=n))
+    assert stage.next_at() == before
+    assert (stage.machine("symbol:a").bars, stage.machine("symbol:a").quotes) == (10, 10)
