@@ -1,0 +1,504 @@
+"""One WebSocket connection to Coinbase, without the socket: frames in, happenings out; time is an argument.
+
+The rules that recordings and other bots' wounds taught (docs/coinbase.md section 5):
+
+1. One `sequence_num` per connection counts *all* frames: data of every channel, acknowledgements, heartbeats. A jump
+   ahead means that something was lost, hence every book is fiction: `Gap`, then `Reconnect`, and this session is over.
+   A number already seen is a repetition: dropped.
+2. Data comes before the acknowledgement of its subscription; a snapshot replaces, an update changes; an update before
+   the snapshot is nothing; an update without rows is common and proves that nothing changed until its time; removing a
+   level that was never told is routine.
+3. A frame is believed whole or not at all, and no frame raises. One that cannot be read is counted (`Malformed`); if its
+   number could be read and it was level2 data, the books it touched are lost and asked for again (`Resubscribe`).
+4. While a product's book is known the book gives bid and ask, and the ticker only the last price and volume; otherwise
+   the ticker gives all, without depth. A crossed book gives no quote; three frames crossed and it is asked for anew.
+5. Silence is measured by believed frames only: heartbeats come each second, so silence means the connection is dead,
+   whatever the socket says.
+
+A session is thrown away with its connection; nothing is carried over to the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from attrs import define, frozen
+
+from exchange.coinbase.feed_words import (
+    Acknowledged,
+    BookLost,
+    CandleSeen,
+    Gap,
+    Happening,
+    Heartbeat,
+    Malformed,
+    NotAcknowledged,
+    OrdersLost,
+    ProductStatus,
+    Reconnect,
+    Resubscribe,
+    Trade,
+    UserSnapshotDone,
+    VenueError,
+    numbers,
+    venue_seconds,
+)
+from exchange.coinbase.level2 import Level2Book
+from exchange.coinbase.user_rows import read_order
+from trading.messages.market import Quote
+
+MARKET_CHANNELS = ("heartbeats", "level2", "ticker", "market_trades", "candles", "status")
+USER_CHANNELS = ("heartbeats", "user")
+USER_BATCH = 50
+_WITHOUT_PRODUCTS = frozenset({"heartbeats", "user"})
+_CROSSED_FRAMES_MAX = 3
+# A stamp a little older than the one before it is out of order. One that is much older means that one of the two stamps
+# was wrong, and a single wrong stamp must not silence a product until its time has come.
+_OUT_OF_ORDER_S = 60.0
+_CLOCK_STEP_S = 120.0
+
+
+@frozen(kw_only=True)
+class SessionLimits:
+    """Real seconds. silence_s_max: without a believed frame → reconnect. snapshot_s_max: a subscribed book must be known by
+    then. resubscribe_s_min: between two attempts for one book. acknowledge_s_max: channels not confirmed by then are told.
+    """
+
+    silence_s_max: float = 5.0
+    snapshot_s_max: float = 30.0
+    resubscribe_s_min: float = 30.0
+    acknowledge_s_max: float = 15.0
+
+
+@define
+class _Product:
+    """What this connection knows of one product."""
+
+    product_id: str
+    book: Level2Book
+    last: Decimal | None = None
+    volume_24h_base: float | None = None
+    exchange_s: float = 0.0
+    crossed_frames: int = 0
+    asked_boot_s: float = 0.0
+
+
+class FeedSession:
+    """One connection. `subscriptions()` are to be sent when it opens, then `receive` for each frame, `tick` now and then."""
+
+    def __init__(
+        self,
+        products: Sequence[str],
+        channels: Sequence[str] = MARKET_CHANNELS,
+        *,
+        opened_boot_s: float,
+        epoch: int = 0,
+        limits: SessionLimits | None = None,
+    ) -> None:
+        self.products = tuple(products)
+        self.channels = tuple(channels) if "heartbeats" in channels else ("heartbeats", *channels)
+        self.epoch = epoch
+        self.limits = limits or SessionLimits()
+        self.counts: Counter[str] = Counter()
+        self.over: str | None = None
+        """Why this session has ended; frames are ignored from then on."""
+        self.alive_boot_s = opened_boot_s
+        """Boot clock of the newest believed frame."""
+        self.venue_s = 0.0
+        """The venue's clock as this connection's stamps tell it; never goes back by a single frame."""
+        self._clock_candidate_s: float | None = None
+        self.acknowledged: dict[str, tuple[str, ...]] = {}
+        self._opened_boot_s = opened_boot_s
+        self._next: int | None = None
+        self._told_unacknowledged = False
+        self._user_batches = 0
+        self._user_snapshot_done = False
+        self._products = {
+            product_id: _Product(product_id, Level2Book(), asked_boot_s=opened_boot_s) for product_id in self.products
+        }
+        self._books_wanted = "level2" in self.channels
+        self._ticker_wanted = "ticker" in self.channels
+        self._channels: Mapping[str, Callable[[list[Any], float, float], list[Happening]]] = {
+            "ticker": self._ticker,
+            "l2_data": self._level2,
+            "ticker_batch": self._ticker_batch,
+            "market_trades": self._market_trades,
+            "candles": self._candles,
+            "heartbeats": self._heartbeats,
+            "subscriptions": self._subscriptions,
+            "status": self._status,
+            "user": self._user,
+        }
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """The messages to send within 5 s of opening, one channel each, heartbeats first; the shell adds a token where due."""
+        messages: list[dict[str, Any]] = []
+        for channel in sorted(self.channels, key=lambda name: name != "heartbeats"):
+            message: dict[str, Any] = {"type": "subscribe", "channel": channel}
+            if channel not in _WITHOUT_PRODUCTS:
+                message["product_ids"] = list(self.products)
+            messages.append(message)
+        return messages
+
+    def change_products(self, products: Sequence[str], now_boot_s: float) -> list[dict[str, Any]]:
+        """The messages that make this connection serve `products` instead; what is gone is forgotten at once."""
+        gone = [name for name in self.products if name not in products]
+        fresh = [name for name in products if name not in self._products]
+        for name in gone:
+            del self._products[name]
+        for name in fresh:
+            self._products[name] = _Product(name, Level2Book(), asked_boot_s=now_boot_s)
+        self.products = tuple(products)
+        return [
+            {"type": kind, "channel": channel, "product_ids": names}
+            for kind, names in (("unsubscribe", gone), ("subscribe", fresh))
+            if names
+            for channel in self.channels
+            if channel not in _WITHOUT_PRODUCTS
+        ]
+
+    def receive(self, raw: str | bytes, received_boot_s: float) -> list[Happening]:
+        """What this frame means. Never raises, whatever the frame is."""
+        if self.over is not None:
+            return []
+        counts = self.counts
+        counts["frames"] += 1
+        try:
+            frame = json.loads(raw)
+        except (ValueError, RecursionError, TypeError) as error:
+            return self._malformed(f"no JSON ({type(error).__name__}, {len(raw)} characters)")
+        if type(frame) is not dict:
+            return self._malformed(f"a JSON {type(frame).__name__} instead of an object")
+        sequence = frame.get("sequence_num")
+        if type(sequence) is not int or sequence < 0:
+            if frame.get("type") == "error":
+                counts["venue_errors"] += 1
+                return self._venue_error(str(frame.get("message", ""))[:200])
+            return self._malformed("no sequence_num")
+        if sequence != self._next and self._next is not None:
+            if sequence < self._next:
+                counts["repeated"] += 1
+                return []
+            counts["gaps"] += 1
+            expected = self._next
+            self.over = f"sequence gap: expected {expected}, got {sequence}"
+            return [Gap(expected, sequence), Reconnect(self.over)]
+        self._next = sequence + 1
+        channel = frame.get("channel")
+        try:
+            handler = self._channels.get(channel)  # type: ignore[arg-type]
+            if handler is None:
+                counts["unknown_channels"] += 1
+                return []
+            exchange_s = venue_seconds(frame["timestamp"])
+            happenings = handler(frame["events"], exchange_s, received_boot_s)
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            # Everything a wrong shape can raise; handlers change nothing before they have read the whole frame.
+            return self._unreadable(channel, frame, received_boot_s, f"{channel}: {type(error).__name__} {error}"[:200])
+        self.alive_boot_s = received_boot_s
+        self._clock(exchange_s)
+        return happenings
+
+    def tick(self, now_boot_s: float) -> list[Happening]:
+        """What the passing of time means; call it about each half second."""
+        if self.over is not None:
+            return []
+        silent_s = now_boot_s - self.alive_boot_s
+        if silent_s > self.limits.silence_s_max:
+            self.counts["silences"] += 1
+            self.over = f"silent for {silent_s:.1f} s (limit {self.limits.silence_s_max:g} s)"
+            return [Reconnect(self.over)]
+        out: list[Happening] = []
+        age_s = now_boot_s - self._opened_boot_s
+        if age_s > self.limits.acknowledge_s_max and not self._told_unacknowledged:
+            self._told_unacknowledged = True
+            missing = tuple(name for name in self.channels if name not in self.acknowledged)
+            if missing:
+                self.counts["unacknowledged"] += len(missing)
+                out.append(NotAcknowledged(missing))
+        if self._books_wanted and age_s > self.limits.snapshot_s_max:
+            for state in self._products.values():
+                if not state.book.known and now_boot_s - state.asked_boot_s > self.limits.snapshot_s_max:
+                    out += self._ask_again(state, now_boot_s, "no snapshot")
+        return out
+
+    @property
+    def books_known(self) -> int:
+        return sum(1 for state in self._products.values() if state.book.known)
+
+    def book(self, product_id: str) -> Level2Book | None:
+        """The live book, for readers on the same thread (paper trading); None for a product not subscribed."""
+        state = self._products.get(product_id)
+        return None if state is None else state.book
+
+    def _clock(self, exchange_s: float) -> None:
+        """Small steps ahead are taken; a leap (a fast simulated clock, or a broken stamp) only when the next frame confirms it."""
+        step_s = exchange_s - self.venue_s
+        if 0.0 <= step_s <= _CLOCK_STEP_S or self.venue_s == 0.0:
+            self.venue_s, self._clock_candidate_s = exchange_s, None
+        elif abs(step_s) > _CLOCK_STEP_S:
+            candidate = self._clock_candidate_s
+            if candidate is not None and (candidate - self.venue_s) * step_s > 0.0 and exchange_s >= candidate:
+                self.venue_s, self._clock_candidate_s = exchange_s, None
+            else:
+                self._clock_candidate_s = exchange_s
+
+    # what cannot be believed
+
+    def _malformed(self, reason: str) -> list[Happening]:
+        self.counts["malformed"] += 1
+        return [Malformed(reason)]
+
+    def _unreadable(self, channel: object, frame: dict[str, Any], now_boot_s: float, reason: str) -> list[Happening]:
+        out = self._malformed(reason)
+        if channel == "user":
+            out.append(OrdersLost(reason))
+        if channel == "l2_data":
+            events = frame.get("events")
+            named = (
+                {event.get("product_id") for event in events if type(event) is dict} if type(events) is list else set()
+            )
+            touched = [state for state in self._products.values() if state.product_id in named]
+            # A frame that does not even tell its product may have been about any of them.
+            for state in touched or self._products.values():
+                out += self._book_lost(state, now_boot_s, "an unreadable update")
+        return out
+
+    def _book_lost(self, state: _Product, now_boot_s: float, reason: str) -> list[Happening]:
+        if not state.book.known:
+            return []
+        self.counts["books_lost"] += 1
+        state.book.forget()
+        state.crossed_frames = 0
+        out: list[Happening] = [BookLost(state.product_id, reason)]
+        if now_boot_s - state.asked_boot_s > self.limits.resubscribe_s_min:
+            out += self._ask_again(state, now_boot_s, reason)
+        return out
+
+    def _ask_again(self, state: _Product, now_boot_s: float, reason: str) -> list[Happening]:
+        state.asked_boot_s = now_boot_s
+        self.counts["resubscribed"] += 1
+        return [Resubscribe("level2", state.product_id, reason)]
+
+    def _venue_error(self, message: str) -> list[Happening]:
+        out: list[Happening] = [VenueError(message)]
+        if "user" in self.channels:
+            # Without its one channel this connection is useless; a new one brings a new token. On the market side an
+            # error concerns one channel (an unknown name answers so too) and the others go on.
+            self.over = f"the venue refused: {message}"
+            out.append(Reconnect(self.over))
+        return out
+
+    # one handler a channel: read the whole frame, then change
+
+    def _ticker(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
+        rows = []
+        for event in events:
+            for row in event["tickers"]:
+                texts = (
+                    row["best_bid"],
+                    row["best_ask"],
+                    row["best_bid_quantity"],
+                    row["best_ask_quantity"],
+                    row["price"],
+                )
+                volume = row.get("volume_24_h")
+                state = self._products.get(row["product_id"])
+                if state is None:
+                    self.counts["unknown_products"] += 1
+                    continue
+                numbers((*texts, volume) if volume else texts)
+                rows.append((state, texts, float(volume) if volume else None))
+        out: list[Happening] = []
+        for state, (bid_text, ask_text, bid_size, ask_size, last), volume_base in rows:
+            if 0.0 < state.exchange_s - exchange_s < _OUT_OF_ORDER_S:
+                self.counts["out_of_order"] += 1
+                continue
+            state.last, state.volume_24h_base = Decimal(last), volume_base
+            if state.book.known:
+                out += self._book_quote(state, exchange_s, received_boot_s)
+                continue
+            bid, ask = Decimal(bid_text), Decimal(ask_text)
+            if not 0 < bid < ask:
+                self.counts["crossed"] += 1
+                continue
+            state.exchange_s = exchange_s
+            out.append(
+                Quote(
+                    state.product_id,
+                    bid,
+                    ask,
+                    Decimal(bid_size),
+                    Decimal(ask_size),
+                    exchange_s,
+                    received_boot_s,
+                    received_boot_s,
+                    last=state.last,
+                    volume_24h_base=volume_base,
+                )
+            )
+        return out
+
+    def _ticker_batch(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
+        """No bid and ask in these: only the last price and volume are taken, for quotes that the book makes."""
+        rows = []
+        for event in events:
+            for row in event["tickers"]:
+                numbers((row["price"],))
+                rows.append((self._products.get(row["product_id"]), Decimal(row["price"])))
+        for state, last in rows:
+            if state is not None:
+                state.last = last
+        return []
+
+    def _level2(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
+        read = []
+        for event in events:
+            kind, updates = event["type"], event["updates"]
+            if kind not in {"snapshot", "update"}:
+                raise ValueError(f"no such event: {kind!r:.40}")
+            sides = [row["side"] for row in updates]
+            prices = [row["price_level"] for row in updates]
+            sizes = [row["new_quantity"] for row in updates]
+            if not {"bid", "offer"}.issuperset(sides):
+                raise ValueError("a side that is neither bid nor offer")
+            if prices:
+                numbers(prices)
+                numbers(sizes)
+            state = self._products.get(event["product_id"])
+            if state is None:
+                self.counts["unknown_products"] += 1
+            else:
+                read.append((state, kind, sides, prices, sizes))
+        out: list[Happening] = []
+        for state, kind, sides, prices, sizes in read:
+            book = state.book
+            if kind == "snapshot":
+                self.counts["snapshots"] += 1
+                book.snapshot(sides, prices, sizes)
+            elif not book.known:
+                self.counts["updates_before_snapshot"] += 1
+                continue
+            else:
+                book.update(sides, prices, sizes)
+            if book.crossed:
+                self.counts["crossed"] += 1
+                state.crossed_frames += 1
+                if state.crossed_frames >= _CROSSED_FRAMES_MAX:
+                    out += self._book_lost(state, received_boot_s, f"crossed for {_CROSSED_FRAMES_MAX} frames")
+                continue
+            state.crossed_frames = 0
+            out += self._book_quote(state, exchange_s, received_boot_s)
+        return out
+
+    def _book_quote(self, state: _Product, exchange_s: float, received_boot_s: float) -> list[Happening]:
+        book = state.book
+        bid, ask = book.bids.best, book.asks.best
+        if bid is None or ask is None or book.crossed:
+            return []
+        if not 0.0 < state.exchange_s - exchange_s < _OUT_OF_ORDER_S:
+            state.exchange_s = exchange_s
+        depth = book.depth_usd()
+        return [
+            Quote(
+                state.product_id,
+                Decimal(bid[0]),
+                Decimal(ask[0]),
+                Decimal(bid[1]),
+                Decimal(ask[1]),
+                state.exchange_s,
+                received_boot_s,
+                received_boot_s,
+                0,
+                depth[0] if depth else None,
+                depth[1] if depth else None,
+                last=state.last,
+                volume_24h_base=state.volume_24h_base,
+            )
+        ]
+
+    def _market_trades(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
+        trades: list[Trade] = []
+        for event in events:
+            snapshot = event["type"] == "snapshot"
+            for row in event["trades"]:
+                price, size, side, trade_id = row["price"], row["size"], row["side"], row["trade_id"]
+                numbers((price, size))
+                if side not in {"BUY", "SELL"} or type(trade_id) is not str or Decimal(price) <= 0:
+                    raise ValueError("a trade without side, id or price")
+                time_s = venue_seconds(row["time"])
+                product_id = row["product_id"]
+                if product_id not in self._products:
+                    self.counts["unknown_products"] += 1
+                    continue
+                trades.append(Trade(product_id, trade_id, Decimal(price), Decimal(size), side, time_s, snapshot))
+        trades.reverse()  # the venue tells the newest first
+        trades.sort(key=lambda trade: trade.time_s)
+        if not self._ticker_wanted:
+            for trade in trades:
+                self._products[trade.product_id].last = trade.price
+        return list(trades)
+
+    def _candles(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
+        out: list[Happening] = []
+        for event in events:
+            for row in event["candles"]:
+                texts = (row["open"], row["high"], row["low"], row["close"], row["volume"])
+                numbers((*texts, row["start"]))
+                if row["product_id"] not in self._products:
+                    self.counts["unknown_products"] += 1
+                    continue
+                opened, high, low, close, volume = map(float, texts)
+                out.append(CandleSeen(row["product_id"], int(row["start"]), opened, high, low, close, volume))
+        return out
+
+    def _heartbeats(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
+        # A string on the market host, an integer on the user host; the serving process's uptime, not our message count.
+        counter = str(events[0]["heartbeat_counter"]) if events else ""
+        return [Heartbeat(exchange_s, received_boot_s, counter[:32])]
+
+    def _subscriptions(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
+        channels: dict[str, tuple[str, ...]] = {}
+        for event in events:
+            for channel, ids in event["subscriptions"].items():
+                channels[str(channel)] = tuple(str(name) for name in ids)
+        self.acknowledged = channels
+        return [Acknowledged(channels)]
+
+    def _status(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
+        out: list[Happening] = []
+        for event in events:
+            for row in event["products"]:
+                status, message = row["status"], row.get("status_message") or ""
+                if type(status) is not str or type(row["id"]) is not str:
+                    raise ValueError("a status row without id or status")
+                if row["id"] in self._products:
+                    out.append(ProductStatus(row["id"], status, str(message)[:200]))
+        return out
+
+    def _user(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
+        out: list[Happening] = []
+        snapshots: list[int] = []
+        for event in events:
+            rows = event.get("orders") or []
+            for row in rows:
+                try:
+                    out.append(read_order(row, exchange_s, received_boot_s, self.epoch))
+                except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                    # The other rows are whole snapshots of other orders: they stay true without this one.
+                    self.counts["malformed_orders"] += 1
+                    out.append(OrdersLost(f"an order row could not be read: {type(error).__name__} {error}"[:200]))
+            if event["type"] == "snapshot":
+                snapshots.append(len(rows))
+            elif not self._user_snapshot_done and self._user_batches:
+                snapshots.append(0)  # exactly 50, 100, ... open orders: the first update ends the snapshot
+        for batch in snapshots:
+            self._user_batches += batch
+            if batch < USER_BATCH and not self._user_snapshot_done:
+                self._user_snapshot_done = True
+                out.append(UserSnapshotDone(self._user_batches))
+        return out
