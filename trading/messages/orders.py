@@ -12,10 +12,15 @@ from trading.values import Purpose, Side
 
 
 class OrderStyle(StrEnum):
-    """The venue configurations that the bot uses; `wire.py` alone knows Coinbase's names for them."""
+    """The venue's configurations; `wire.py` alone knows Coinbase's names for them. The bot itself uses the first two:
+    the gateway refuses what may rest without an end_time, and people's tools use the others.
+    """
 
     LIMIT_GTD = "limit_gtd"
     LIMIT_IOC = "limit_ioc"
+    LIMIT_FOK = "limit_fok"
+    LIMIT_GTC = "limit_gtc"
+    MARKET_IOC = "market_ioc"
 
 
 @frozen(kw_only=True)
@@ -308,10 +313,34 @@ class Call:
 
 @frozen(kw_only=True)
 class Called:
-    """The shell -> its machine: what came back. A Call without an answer past its deadline comes back Unknown, always."""
+    """The shell -> its machine: what came back. A Call without an answer past its deadline comes back Unknown, always.
+
+    requests: HTTP requests made (pages and retries too); errors: how many of them failed (no answer, 5xx, unreadable);
+    throttled: how many were answered 429. latency_s: of the last request that was answered. limit_remaining and
+    limit_reset_s: the venue's x-ratelimit headers, when it sent them.
+    """
 
     call_id: str
     outcome: object
     requests: int = 1
     throttled: int = 0
     retry_after_s: float | None = None
+    errors: int = 0
+    latency_s: float | None = None
+    limit_remaining: int | None = None
+    limit_reset_s: float | None = None
+
+
+@frozen(kw_only=True)
+class HourlyCount:
+    """The gateway -> its shell, to be kept in a file: requests of the running hour (hour: boot seconds // 3600)."""
+
+    hour: int
+    requests: int
+
+
+@frozen(kw_only=True)
+class RestartWanted:
+    """The gateway -> its shell: a worker is stuck (not back 5 s after its deadline). The shell says so and exits with 70."""
+
+    reason: str
