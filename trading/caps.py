@@ -49,7 +49,7 @@ class Exposures:
 
 
 def worst_usd(base_size: Decimal, limit_price: Decimal, mark: Decimal | None, fee_rate: Decimal) -> Decimal:
-    """size x max(limit, mark) x (1 + fee): what an entry can cost or be worth, whichever is more."""
+    """Size x max(limit, mark) x (1 + fee): what an entry can cost or be worth, whichever is more."""
     price = limit_price if mark is None else max(limit_price, mark)
     return base_size * price * (1 + fee_rate)
 
@@ -121,6 +121,7 @@ def check_caps(
     candidate_strategy: str,
     candidate_worst_usd: Decimal,
     caps: CapNumbers,
+    *,
     standing: Exposures | None = None,
 ) -> Denied | None:
     """None when the candidate fits every cap on top of `book`; exactly at a limit is fine.

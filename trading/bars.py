@@ -1,0 +1,330 @@
+"""From closed candles to rolling state: windows are [start, end) of venue time, closed bars only, gaps explicit.
+
+Three lengths carry everything: fine (1 m: references for quotes), move (5 m: true 15- and 60-minute moves, VWAP, RSI,
+pivots) and signal (1 h: ATR, EMA, breakouts, regime). A length that the feed does not deliver is built from a shorter
+one. Coinbase leaves out candles without trades, so a short gap is filled with flat bars without volume, which keeps
+"three bars ago" equal to "15 minutes ago"; after a long gap a series starts anew.
+"""
+
+from __future__ import annotations
+
+from trading.indicators import Atr, Ema, Ring, RollingMax, RollingMedian, RollingStats, RollingSum, Rsi, Vwap
+
+FINE_S, MOVE_S, SIGNAL_S = 60, 300, 3600
+
+
+class Aggregator:
+    """Builds bars of `bar_s` from shorter ones. A bucket whose beginning was not seen is dropped, not guessed."""
+
+    __slots__ = ("_end", "_start", "_whole", "bar_s", "close", "high", "low", "open", "start_s", "volume")
+
+    def __init__(self, bar_s: int) -> None:
+        self.bar_s = bar_s
+        self._start = -1
+        self._end = 0
+        self._whole = False
+        self.start_s = 0
+        self.open = self.high = self.low = self.close = self.volume = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.volume = 0.0
+
+    def add(self, start_s: int, end_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
+        """True when this bar completes a bucket: open .. volume then hold it until the next `add`.
+
+        A bucket left open by a gap is completed by nobody: the series sees a gap and fills it.
+        """
+        bucket = start_s - start_s % self.bar_s
+        if bucket != self._start:
+            self._start = bucket
+            # A bucket counts as whole when its first bar is there, or when we watched the time before it.
+            self._whole = start_s == bucket or 0 < self._end <= bucket
+            self.open, self.high, self.low, self.volume = open_, high, low, volume
+        else:
+            self.high = max(self.high, high)
+            self.low = min(self.low, low)
+            self.volume += volume
+        self.close = close
+        self._end = end_s
+        if end_s == bucket + self.bar_s and self._whole:
+            self.start_s = bucket
+            return True
+        return False
+
+
+class Series:
+    """What every length shares: order, gap filling, age. Subclasses say what one bar does in `_take`."""
+
+    __slots__ = ("bar_s", "close", "count", "end_s", "gap_bars_max", "high", "last_start_s", "low", "open", "volume")
+
+    def __init__(self, bar_s: int, gap_bars_max: int) -> None:
+        self.bar_s = bar_s
+        self.gap_bars_max = gap_bars_max
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: after a long gap, or when better history arrives."""
+        self.count = 0
+        self.last_start_s = -1
+        self.end_s = 0
+        self.open = self.high = self.low = self.close = self.volume = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _take(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
+        raise NotImplementedError
+
+    def update(self, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
+        """One closed bar; False when it is not newer than what is here (a duplicate, or late)."""
+        last = self.last_start_s
+        if last >= 0:
+            if start_s <= last:
+                return False
+            missing = (start_s - last) // self.bar_s - 1
+            if missing:
+                if missing > self.gap_bars_max:
+                    self.restart()
+                else:
+                    flat = self.close
+                    for _ in range(missing):
+                        self._take(flat, flat, flat, flat, 0.0)
+                        self.count += 1
+        self._take(open_, high, low, close, volume)
+        self.count += 1
+        self.last_start_s = start_s
+        self.end_s = start_s + self.bar_s
+        self.open, self.high, self.low, self.close, self.volume = open_, high, low, close, volume
+        return True
+
+
+class FineSeries(Series):
+    """One-minute bars: the price exactly 15 and 60 minutes before the newest bar's end, and the volume of 15 minutes."""
+
+    __slots__ = ("_back_15m", "_back_60m", "_closes", "_volume_15m", "price_15m_ago", "price_60m_ago")
+
+    def __init__(self, bar_s: int = FINE_S) -> None:
+        self._back_15m = max(1, 900 // bar_s)
+        self._back_60m = max(1, 3600 // bar_s)
+        super().__init__(bar_s, gap_bars_max=self._back_60m)
+
+    def _begin(self) -> None:
+        self._closes = Ring(self._back_60m + 1)
+        self._volume_15m = RollingSum(self._back_15m)
+        self.price_15m_ago = 0.0
+        self.price_60m_ago = 0.0
+
+    def _take(self, open_: float, high: float, low: float, close: float, volume: float) -> None:  # noqa: ARG002
+        closes = self._closes
+        closes.append(close)
+        self._volume_15m.update(volume)
+        if closes.count > self._back_15m:
+            self.price_15m_ago = closes.ago(self._back_15m)
+            if closes.count > self._back_60m:
+                self.price_60m_ago = closes.ago(self._back_60m)
+
+    @property
+    def volume_15m(self) -> float:
+        return self._volume_15m.total
+
+
+class MoveSeries(Series):
+    """Five-minute bars (domain.md sections 7 and 21): moves over true 15 and 60 minutes, VWAP, RSI, pivots, volumes."""
+
+    __slots__ = (
+        "_back_15m",
+        "_back_60m",
+        "_closes",
+        "_lows",
+        "_per_15m",
+        "_volume_15m",
+        "_volume_24h",
+        "low_36",
+        "pivots",
+        "price_15m_ago",
+        "price_60m_ago",
+        "rsi",
+        "vwap_12",
+    )
+
+    def __init__(self, bar_s: int = MOVE_S) -> None:
+        self._back_15m = max(1, 900 // bar_s)
+        self._back_60m = max(1, 3600 // bar_s)
+        super().__init__(bar_s, gap_bars_max=4 * self._back_60m)
+
+    def _begin(self) -> None:
+        self._closes = Ring(self._back_60m + 1)
+        self._lows = Ring(5)
+        self._volume_15m = RollingSum(self._back_15m)
+        self._volume_24h = RollingSum(max(1, 86_400 // self.bar_s))
+        self.vwap_12 = Vwap(12)
+        self.rsi = Rsi(14)
+        self.low_36 = RollingMax(36)
+        self.pivots: tuple[tuple[int, float], ...] = ()
+        self.price_15m_ago = 0.0
+        self.price_60m_ago = 0.0
+
+    def _take(self, open_: float, high: float, low: float, close: float, volume: float) -> None:  # noqa: ARG002
+        closes, lows = self._closes, self._lows
+        closes.append(close)
+        lows.append(low)
+        self._volume_15m.update(volume)
+        self._volume_24h.update(volume)
+        self.vwap_12.update(high, low, close, volume)
+        self.rsi.update(close)
+        self.low_36.update(-low)
+        if closes.count > self._back_15m:
+            self.price_15m_ago = closes.ago(self._back_15m)
+            if closes.count > self._back_60m:
+                self.price_60m_ago = closes.ago(self._back_60m)
+        if lows.count == 5:
+            middle = lows.ago(2)
+            if middle < lows.ago(0) and middle < lows.ago(1) and middle < lows.ago(3) and middle < lows.ago(4):
+                self.pivots = (*self.pivots[-1:], (self.count - 2, middle))
+
+    @property
+    def expected_volume_15m(self) -> float:
+        """Mean volume of 15 minutes over the last 24 h (or what there is of it, one hour at least); 0.0 if unknown."""
+        window = self._volume_24h
+        return window.total / window.count * self._back_15m if window.count >= self._back_60m else 0.0
+
+    @property
+    def volume_15m(self) -> float:
+        return self._volume_15m.total
+
+    @property
+    def higher_low(self) -> bool:
+        """The last two pivot lows (window 2, within 48 bars) rise."""
+        if len(self.pivots) < 2:
+            return False
+        (at, older), (_, newer) = self.pivots
+        return newer > older and self.count - at <= 48
+
+    @property
+    def lowest_36(self) -> float:
+        return -self.low_36.value
+
+
+class SignalSeries(Series):
+    """One-hour bars (domain.md section 7). Everything is of the newest closed bar; `*_before` leaves it out."""
+
+    __slots__ = (
+        "_atr_median",
+        "_closes",
+        "_highs",
+        "_lows",
+        "_mean_24",
+        "_returns",
+        "_returns_168",
+        "_trend",
+        "_volumes",
+        "atr",
+        "atr_ratio",
+        "ema_21",
+        "high_24_before",
+        "low_24",
+        "previous_close",
+        "volume_ratio",
+        "z_24",
+    )
+
+    def __init__(self, bar_s: int = SIGNAL_S) -> None:
+        super().__init__(bar_s, gap_bars_max=6)
+
+    def _begin(self) -> None:
+        self._closes = Ring(169)
+        self._returns = Ring(12)
+        self._returns_168 = RollingStats(168)
+        self._volumes = RollingSum(24)
+        self._highs = RollingMax(24)
+        self._lows = RollingMax(24)
+        self._mean_24 = RollingStats(24)
+        self._atr_median = RollingMedian(168)
+        self._trend = Ring(4)
+        self.atr = Atr(14)
+        self.ema_21 = Ema(21)
+        self.atr_ratio = 0.0
+        self.high_24_before = 0.0
+        self.low_24 = 0.0
+        self.previous_close = 0.0
+        self.volume_ratio = 0.0
+        self.z_24 = 0.0
+
+    def _take(self, open_: float, high: float, low: float, close: float, volume: float) -> None:  # noqa: ARG002
+        closes, volumes = self._closes, self._volumes
+        if closes.count:
+            self.previous_close = closes.ago(0)
+            change = close / self.previous_close - 1.0
+            self._returns.append(change)
+            self._returns_168.update(change)
+        self.volume_ratio = volume * 24.0 / volumes.total if volumes.ready and volumes.total > 0.0 else 0.0
+        volumes.update(volume)
+        self.high_24_before = self._highs.value if self._highs.ready else 0.0
+        self._highs.update(high)
+        self._lows.update(-low)
+        self.low_24 = -self._lows.value
+        closes.append(close)
+        stats = self._mean_24
+        stats.update(close)
+        spread = stats.std
+        self.z_24 = (close - stats.mean) / spread if stats.ready and spread > 0.0 else 0.0
+        atr = self.atr
+        atr.update(high, low, close)
+        if atr.ready:
+            atr_pct = atr.value / close
+            median = self._atr_median
+            median.update(atr_pct)
+            middle = median.value
+            self.atr_ratio = atr_pct / middle if middle > 0.0 else 0.0
+        self.ema_21.update(close)
+        self._trend.append(self.ema_21.value)
+
+    @property
+    def ready(self) -> bool:
+        """24 bars and one: the least that the formulas of domain.md section 7 need."""
+        return self.count > 24
+
+    @property
+    def return_24_pct(self) -> float:
+        closes = self._closes
+        return (closes.ago(0) / closes.ago(24) - 1.0) * 100.0 if closes.count > 24 else 0.0
+
+    @property
+    def return_168_pct(self) -> float:
+        closes = self._closes
+        return (closes.ago(0) / closes.ago(168) - 1.0) * 100.0 if closes.count > 168 else 0.0
+
+    @property
+    def change_pct(self) -> float:
+        """Return of the newest bar, percent, signed."""
+        return self._returns.ago(0) * 100.0 if self._returns.count else 0.0
+
+    def consistency(self, sign: float) -> float:
+        """Share of the last 12 returns that have the sign of `sign`."""
+        returns = self._returns
+        if not returns.count:
+            return 0.0
+        same = sum(1 for back in range(returns.count) if returns.ago(back) * sign > 0.0)
+        return same / returns.count
+
+    @property
+    def ema_slope_pct_per_bar(self) -> float:
+        """Slope of EMA21 over 3 bars, percent of its value a bar."""
+        trend = self._trend
+        if trend.count < 4 or trend.ago(3) <= 0.0:
+            return 0.0
+        return (trend.ago(0) / trend.ago(3) - 1.0) * 100.0 / 3.0
+
+    @property
+    def volatility_pct(self) -> float:
+        """Annualised: sample stdev of bar returns x sqrt(bars a year) x 100, at most 200; 50 with fewer than 24 returns."""
+        returns = self._returns_168
+        if returns.count < 24:
+            return 50.0
+        return float(min(200.0, returns.std * (31_536_000 / self.bar_s) ** 0.5 * 100.0))
+
+    @property
+    def warm_168(self) -> bool:
+        return self._closes.count > 168

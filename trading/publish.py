@@ -1,0 +1,102 @@
+"""When an owner's snapshot goes to whom (protocol section 9), decided in one place.
+
+Risk hears its owners every 0.5 s and on change, since a lease of 2 s hangs on it; others hear changes, and a jittered
+repeat every 10 s, since any message may be lost; people (operator, console) hear changes at most every 2 s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from trading.machine import Effect, Instant, Send, Wake
+from trading.messages.control import Condition
+
+FAST_S = 0.5
+SLOW_S = 10.0
+PEOPLE_S = 2.0
+PEOPLE = ("operator", "console")
+WAKE_KEY = "publish"
+
+
+def jitter(key: str, n: int) -> float:
+    """0.9 to 1.1, a function of its arguments alone: the same run repeats itself, and no two roles march in step."""
+    digest = hashlib.blake2b(f"{key}:{n}".encode(), digest_size=4).digest()
+    return 0.9 + 0.2 * int.from_bytes(digest, "big") / 0xFFFFFFFF
+
+
+class Publisher:
+    """Keeps the times; the machine makes the snapshot and calls `effects` whenever it changed or `WAKE_KEY` woke it."""
+
+    __slots__ = ("_fast", "_fast_at", "_n", "_people_at", "_people_owed", "_slow_at", "name")
+
+    def __init__(self, name: str, fast: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self._fast = fast
+        self._fast_at = 0.0
+        self._slow_at = 0.0
+        self._people_at = 0.0
+        self._people_owed = False
+        self._n = 0
+
+    def effects(
+        self, message: object, *, changed: bool, now: Instant, slow: Iterable[str] = (), people: object | None = None
+    ) -> list[Effect]:
+        """Sends that are due now, and the Wake for the next. `people`: another message for operator and console."""
+        boot_s = now.boot_s
+        out: list[Effect] = []
+        if changed or boot_s >= self._fast_at:
+            out += [Send(role, message) for role in self._fast]
+            self._fast_at = boot_s + FAST_S
+        if changed or boot_s >= self._slow_at:
+            out += [Send(role, message) for role in slow]
+            self._n += 1
+            self._slow_at = boot_s + SLOW_S * jitter(self.name, self._n)
+            self._people_owed = True
+        if self._people_owed and boot_s >= self._people_at:
+            out += [Send(role, message if people is None else people) for role in PEOPLE]
+            self._people_owed = False
+            self._people_at = boot_s + PEOPLE_S
+        out.append(Wake(WAKE_KEY, self._next(boot_s)))
+        return out
+
+    def _next(self, boot_s: float) -> float:
+        times = [self._slow_at]
+        if self._fast:
+            times.append(self._fast_at)
+        if self._people_owed:
+            times.append(self._people_at)
+        return max(boot_s, min(times))
+
+
+class ConditionBoard:
+    """Conditions of one machine: sent on change of level, repeated every 10 s while they stand, once when gone."""
+
+    __slots__ = ("_at", "_standing")
+
+    def __init__(self) -> None:
+        self._standing: dict[str, Condition] = {}
+        self._at: dict[str, float] = {}
+
+    def stand(self, condition: Condition, now: Instant) -> list[Effect]:
+        before = self._standing.get(condition.fingerprint)
+        self._standing[condition.fingerprint] = condition
+        repeated = before is not None and before.level == condition.level
+        if repeated and now.boot_s < self._at[condition.fingerprint] + SLOW_S:
+            return []
+        self._at[condition.fingerprint] = now.boot_s
+        return _tell(condition)
+
+    def gone(self, fingerprint: str) -> list[Effect]:
+        before = self._standing.pop(fingerprint, None)
+        self._at.pop(fingerprint, None)
+        return [] if before is None else _tell(evolve(before, active=False))
+
+    def standing(self) -> tuple[str, ...]:
+        return tuple(self._standing)
+
+
+def _tell(condition: Condition) -> list[Effect]:
+    return [Send(role, condition) for role in ("alerts", *PEOPLE)]

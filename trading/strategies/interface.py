@@ -1,0 +1,215 @@
+"""What a strategy is: a pure function from what a symbol sees to a `Signal`, or None. One file makes a strategy.
+
+    from decimal import Decimal
+    from trading.strategies.interface import MarketView, Rule, Signal, strategy
+
+    @strategy("gap_up", on="signal", rule=Rule(stop_pct=Decimal(5), target_pct=Decimal(10), hold_hours=24))
+    def gap_up(view: MarketView) -> Signal | None:
+        '''An hour that opens a percent above the close before it.'''
+        gap_pct = (view.signal.open / view.signal.previous_close - 1) * 100 if view.signal.previous_close else 0.0
+        if gap_pct < 1.0:
+            return None
+        return Signal(strength=min(gap_pct / 5, 1.0), confidence=0.6, change_pct=gap_pct, reason=f"the hour opened {gap_pct:.2f} % higher")
+
+The file goes to `trading/strategies/`, or to a folder named by `--strategies DIR`. A strategy is off until the
+configuration enables it and gives it a budget. It sees closed bars and the newest quote, nothing else: no exchange, no
+clock, no state of its own, so that the backtest and the live bot run the same line. It is called often: return None as
+early as possible. It never decides a size or sends anything; risk judges what becomes of a signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from trading.bars import FineSeries, MoveSeries, SignalSeries
+from trading.messages.decisions import Values
+
+QUOTE, MOVE, SIGNAL = "quote", "move", "signal"
+CADENCES = (QUOTE, MOVE, SIGNAL)
+
+
+@frozen(kw_only=True)
+class Rule:
+    """How a signal is traded (domain.md section 8): percentages of the entry price, hours, and two factors."""
+
+    stop_pct: Decimal
+    target_pct: Decimal
+    hold_hours: float
+    size_factor: float = 1.0
+    confidence_factor: float = 1.0
+    trailing_pct: Decimal | None = None
+
+
+@frozen(kw_only=True)
+class Signal:
+    """What a strategy saw. strength, confidence: 0 to 1. change_pct: signed move that it rests on, percent.
+
+    reason: a clause for people. rule: another than the strategy's own (a dip is traded otherwise than a rise).
+    """
+
+    strength: float
+    confidence: float
+    change_pct: float
+    reason: str
+    values: Values = ()
+    rule: Rule | None = None
+    trigger: str = ""
+
+    @property
+    def score(self) -> float:
+        return self.strength * self.confidence
+
+
+@frozen(kw_only=True)
+class TriggerSettings:
+    """Thresholds of the built-in strategies, percent numbers and ratios, before the regime's factor.
+
+    threshold_factor: regime -> factor on the thresholds of moves and volumes (domain.md section 7; of the seed's three
+    contradicting tables the one of factors is kept). fallback_after_bars: hours without any trigger after which
+    thresholds shrink by `fallback_relax` (0: never).
+    """
+
+    move_15m_pct: float = 1.5
+    move_60m_pct: float = 3.0
+    dip_pct: float = 2.5
+    move_volume_ratio: float = 1.5
+    volume_spike_ratio: float = 1.9
+    volume_spike_change_pct: float = 2.0
+    breakout_share: float = 0.995
+    breakout_volume_ratio: float = 1.0
+    momentum_return_pct: float = 2.0
+    momentum_dip_pct: float = 3.0
+    reversal_recovery_pct: float = 5.0
+    reversal_low_share: float = 1.10
+    reversal_bounce_pct: float = 0.6
+    reversal_confirmations_min: int = 3
+    trend_slope_pct_per_h: float = 0.05
+    mean_reversion_z: float = -1.2
+    mean_reversion_stop_atr: float = 1.2
+    mean_reversion_target_atr: float = 1.8
+    atr_ratio_min: float = 1.1
+    score_min: float = 0.2
+    threshold_factor: dict[str, float] = field(factory=lambda: {"bull": 0.8, "chop": 1.0, "bear": 1.2, "crash": 1.5})
+    fallback_after_bars: int = 0
+    fallback_relax: float = 0.3
+
+
+class MarketView:
+    """What one symbol knows of its market; one object per symbol, updated in place, read by strategies.
+
+    price: newest believed price (a quote's mid, or the close of the bar that is judged). forming_volume: base volume
+    since the newest closed bar as far as the feed tells. bid, ask: 0.0 until a quote was seen.
+    """
+
+    __slots__ = (
+        "_factor",
+        "_relaxed",
+        "ask",
+        "bid",
+        "fine",
+        "forming_volume_ratio",
+        "move",
+        "now_s",
+        "price",
+        "product_id",
+        "regime",
+        "signal",
+        "tier",
+        "triggers",
+    )
+
+    def __init__(self, product_id: str, triggers: TriggerSettings, bar_s: tuple[int, int, int]) -> None:
+        self.product_id = product_id
+        self.triggers = triggers
+        self.fine = FineSeries(bar_s[0])
+        self.move = MoveSeries(bar_s[1])
+        self.signal = SignalSeries(bar_s[2])
+        self.tier = "T3"
+        self.regime = "chop"
+        self.price = self.bid = self.ask = 0.0
+        self.forming_volume_ratio = 0.0
+        self.now_s = 0.0
+        self._relaxed = 1.0
+        self._factor = 1.0
+        self.set_regime("chop", relaxed=False)
+
+    def set_regime(self, regime: str, *, relaxed: bool) -> None:
+        self.regime = regime
+        self._relaxed = 1.0 - self.triggers.fallback_relax if relaxed else 1.0
+        self._factor = self.triggers.threshold_factor.get(regime, 1.0) * self._relaxed
+
+    @property
+    def threshold_factor(self) -> float:
+        """What the regime (and the fallback) does to thresholds of moves and volumes."""
+        return self._factor
+
+    @property
+    def change_15m_pct(self) -> float:
+        """Signed move over true 15 minutes up to `price`; 0.0 until known. Finest bars first."""
+        before = self.fine.price_15m_ago or self.move.price_15m_ago
+        return (self.price / before - 1.0) * 100.0 if before else 0.0
+
+    @property
+    def change_60m_pct(self) -> float:
+        before = self.fine.price_60m_ago or self.move.price_60m_ago
+        return (self.price / before - 1.0) * 100.0 if before else 0.0
+
+    @property
+    def volume_ratio_15m(self) -> float:
+        """Volume of the last 15 minutes (closed bars, or what is forming, whichever says more) over its 24-hour mean."""
+        expected = self.move.expected_volume_15m
+        if expected <= 0.0:
+            return 0.0
+        closed = max(self.fine.volume_15m, self.move.volume_15m) / expected
+        return max(closed, self.forming_volume_ratio)
+
+
+Evaluate = Callable[[MarketView], Signal | None]
+
+
+@frozen(kw_only=True)
+class Strategy:
+    """A named strategy. on: the cadence it is asked at. needs_atr: skipped while the ATR filter says quiet."""
+
+    name: str
+    on: tuple[str, ...]
+    rule: Rule
+    evaluate: Evaluate
+    needs_atr: bool = True
+    tiers: tuple[str, ...] = ("T1", "T2", "T3")
+    about: str = ""
+
+
+def strategy(
+    name: str,
+    *,
+    on: str | tuple[str, ...],
+    rule: Rule,
+    needs_atr: bool = True,
+    tiers: tuple[str, ...] = ("T1", "T2", "T3"),
+) -> Callable[[Evaluate], Strategy]:
+    """Make a `Strategy` of a function. Raises ValueError with a sentence when a name or cadence cannot be."""
+    cadences = (on,) if isinstance(on, str) else on
+    for cadence in cadences:
+        if cadence not in CADENCES:
+            raise ValueError(
+                f"strategy {name!r} wants to be asked on {cadence!r}; it can be one of {', '.join(CADENCES)}"
+            )
+    if not name.isidentifier():
+        raise ValueError(f"strategy name {name!r} is no identifier; use letters, digits and underscores")
+    if rule.stop_pct <= 0 or rule.target_pct <= rule.stop_pct or rule.hold_hours <= 0:
+        raise ValueError(
+            f"strategy {name!r} has stop {rule.stop_pct} %, target {rule.target_pct} %, hold {rule.hold_hours} h; "
+            "the stop must be above 0 and below the target, the hold above 0"
+        )
+
+    def make(evaluate: Evaluate) -> Strategy:
+        about = (evaluate.__doc__ or "").strip().split("\n")[0]
+        return Strategy(
+            name=name, on=cadences, rule=rule, evaluate=evaluate, needs_atr=needs_atr, tiers=tiers, about=about
+        )
+
+    return make
