@@ -137,7 +137,7 @@ class PlainView(_Watcher):
         try:
             print(f"{time.strftime('%H:%M:%S', time.gmtime())}Z  {kind:<9}  {text}", file=self.out, flush=True)
         except (OSError, ValueError):
-            self.out = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
+            self.out = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
 
     def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:  # noqa: ARG002
         self.line(kind, text)
@@ -185,7 +185,7 @@ class JsonView(PlainView):
                 flush=True,
             )
         except (OSError, ValueError):
-            self.out = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
+            self.out = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
 
     def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:
         self.emit({"kind": kind, "text": text, "values": {key: str(value) for key, value in values.items()}})

@@ -1,0 +1,59 @@
+"""The command line: one file per group, wired here. Prints and exit codes, nothing else.
+
+Exit codes: 0 ok, 1 a check failed or orders may be live, 2 usage or configuration, 3 unsafe to start.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from click.exceptions import Exit
+
+from cli import ctl
+from cli.errors import USAGE, UsageError
+
+app = typer.Typer(
+    name="run.py",
+    help="Bulkhead: a supervised Coinbase spot trading bot. Start with: python3 run.py run",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(ctl.app, name="ctl")
+
+
+def register() -> None:
+    """Each group adds its own commands; a command imports what it runs only when it runs."""
+    from cli import config_commands, run_commands, test_commands
+
+    for group in (run_commands, config_commands, test_commands):
+        group.register(app)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return the exit code; every refusal is one sentence on stderr."""
+    register()
+    try:
+        app(args=argv, prog_name="run.py", standalone_mode=False)
+    except UsageError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return error.code
+    except Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, EOFError):
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            return USAGE
+        if isinstance(error, click.Abort):
+            return 130
+        raise
+    return 0

@@ -1,0 +1,37 @@
+"""`run.py test`: the suite, on as many cores as it may use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.places import ROOT
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "test", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+    )(test)
+
+
+def test(
+    context: typer.Context,
+    pytest_args: Annotated[
+        list[str] | None, typer.Argument(metavar="[PYTEST ARGS]", help="Passed to pytest as they are.")
+    ] = None,
+) -> None:
+    """Run the test suite (at most 6 minutes on two cores). Arguments go to pytest."""
+    arguments = [*(pytest_args or []), *context.args]
+    if not any(
+        argument.startswith("-n") or argument in ("--collect-only", "--co", "-h", "--help", "--pdb")
+        for argument in arguments
+    ):
+        arguments = ["-n", str(min(2, os.cpu_count() or 1)), "--dist", "loadgroup", *arguments]
+    if not any(argument == "-m" or "slow" in argument for argument in arguments):
+        arguments = ["-m", "not slow", *arguments]
+    command = [sys.executable, "-m", "pytest", *arguments]
+    raise typer.Exit(subprocess.call(command, cwd=ROOT))

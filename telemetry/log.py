@@ -1,0 +1,81 @@
+"""Logs for people: loguru to a rotated JSON file per role and, on request, short lines on stderr. Secrets are cut out.
+
+The journal of record is the database and the audit chain; a lost log line loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+SECRET_ENV = (
+    "COINBASE_API_KEY",
+    "COINBASE_API_SECRET",
+    "BULKHEAD_GUARDIAN_API_KEY",
+    "BULKHEAD_GUARDIAN_API_SECRET",
+    "BULKHEAD_ALERT_URLS",
+)
+_SHAPES = re.compile(
+    r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|Bearer\s+\S+",
+    re.DOTALL,
+)
+HIDDEN = "[hidden]"
+
+
+def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """`text` without key material: known values (of the environment and given), PEM blocks, tokens."""
+    for value in (*secrets, *(os.environ.get(name, "") for name in SECRET_ENV)):
+        if len(value) >= 6:
+            text = text.replace(value, HIDDEN).replace(value.replace("\n", "\\n"), HIDDEN)
+    return _SHAPES.sub(HIDDEN, text)
+
+
+def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tuple[str, ...] = ()) -> None:
+    """Route this process's logs to `folder`/<role>.jsonl (20 MB, 10 kept, compressed, 90 days). A full disk loses lines, never a role."""
+    logger.remove()
+
+    def clean(record: Record) -> None:
+        record["message"] = redact(record["message"], secrets)
+        if record["exception"] is not None:
+            record["extra"]["traceback"] = redact(_traceback(record["exception"]), secrets)
+            record["exception"] = None
+
+    logger.configure(patcher=clean, extra={"role": role})
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            logger.add(
+                folder / f"{role.replace(':', '_')}.jsonl",
+                serialize=True,
+                rotation="20 MB",
+                retention="90 days",
+                compression="gz",
+                catch=True,
+                diagnose=False,  # it would print the values of variables, keys among them
+                backtrace=False,
+            )
+        except OSError as error:
+            print(f"logs of {role} cannot be written to {folder}: {error}", file=sys.stderr)
+    if stderr:
+        logger.add(
+            sys.stderr,
+            format="{time:HH:mm:ss} {level:<7} {extra[role]}  {message}",
+            diagnose=False,
+            backtrace=False,
+            catch=True,
+        )
+
+
+def _traceback(exception: Any) -> str:
+    import traceback
+
+    kind, value, trace = exception
+    return "".join(traceback.format_exception(kind, value, trace, limit=20))

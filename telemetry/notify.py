@@ -1,0 +1,91 @@
+"""How an alert leaves the machine: apprise, to the channels of BULKHEAD_ALERT_URLS (secrets, so from the environment only)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, Full, Queue
+from typing import Any
+
+URLS_ENV = "BULKHEAD_ALERT_URLS"
+QUEUE_MAX = 100
+TRIES = 3
+
+
+def alert_urls() -> tuple[str, ...]:
+    """Channel addresses, separated by white space or commas; empty when nobody is to be told."""
+    return tuple(part for part in os.environ.get(URLS_ENV, "").replace(",", " ").split() if part)
+
+
+class Notifier:
+    """Sends in a thread of its own; `send` never blocks. What could not be sent after 3 tries is counted in `lost`."""
+
+    def __init__(self, urls: Sequence[str], on_result: Callable[[str, bool], None] | None = None) -> None:
+        self.urls = tuple(urls)
+        self.on_result = on_result or (lambda _title, _sent: None)
+        self.queue: Queue[tuple[str, str, str]] = Queue(QUEUE_MAX)
+        self.sent = 0
+        self.lost = 0
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+
+    def start(self) -> None:
+        if self.urls:
+            self.thread.start()
+
+    def send(self, level: str, title: str, text: str) -> bool:
+        """Queue one alert; False when it was dropped (no channel, or the queue is full)."""
+        if not self.urls:
+            return False
+        try:
+            self.queue.put_nowait((level, title, text))
+        except Full:
+            self.lost += 1
+            return False
+        return True
+
+    def stop(self, patience_s: float) -> None:
+        """Give queued alerts up to `patience_s` to leave."""
+        deadline = time.monotonic() + patience_s
+        while self.thread.is_alive() and not self.queue.empty() and time.monotonic() < deadline:
+            self.stopped.wait(0.05)
+        self.stopped.set()
+
+    def _run(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                level, title, text = self.queue.get(timeout=0.5)
+            except Empty:
+                continue
+            sent = notify_now(self.urls, level, title, text, self.stopped)
+            self.sent += sent
+            self.lost += not sent
+            self.on_result(title, sent)
+
+
+def notify_now(urls: Sequence[str], level: str, title: str, text: str, stopped: threading.Event | None = None) -> bool:
+    """Send at once, up to 3 tries with 1, 2 s between; True when every channel took it."""
+    import apprise
+
+    kinds = {
+        "info": apprise.NotifyType.INFO,
+        "warning": apprise.NotifyType.WARNING,
+        "critical": apprise.NotifyType.FAILURE,
+    }
+    target: Any = apprise.Apprise()
+    accepted = [target.add(url) for url in urls]
+    if not any(accepted):
+        return False
+    for attempt in range(TRIES):
+        try:
+            if target.notify(title=title, body=text, notify_type=kinds.get(level, apprise.NotifyType.INFO)):
+                return all(accepted)
+        except Exception:  # a channel's own bug is a failed try, never ours
+            accepted.append(True)
+        if stopped is not None and stopped.wait(1.0 * (attempt + 1)):
+            return False
+        if stopped is None and attempt + 1 < TRIES:
+            time.sleep(1.0 * (attempt + 1))
+    return False

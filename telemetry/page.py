@@ -1,0 +1,58 @@
+"""The page, `/healthz`, `/metrics` and `/api/picture`: read only, on loopback, for one person and one scraper."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiohttp import web
+
+from telemetry.metrics import exposition
+from telemetry.read_model import ReadModel
+
+HTML = Path(__file__).with_name("page.html")
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
+
+
+def make_app(model: ReadModel) -> web.Application:
+    """The console's application. Nothing it serves can change anything."""
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        text = await asyncio.to_thread(HTML.read_text, encoding="utf-8")
+        return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    async def picture(_: web.Request) -> web.StreamResponse:
+        return web.json_response({**model.picture({}), "breakers": model.breakers(), "exposure": model.exposure()})
+
+    async def healthz(_: web.Request) -> web.StreamResponse:
+        """200 while the bot may trade or is only reducing, 503 otherwise; the body says why."""
+        state, causes = model.state()
+        body = {"trading_state": state, "causes": list(causes)}
+        return web.json_response(body, status=200 if state in ("ACTIVE", "REDUCING") else 503)
+
+    async def metrics(_: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=exposition(model), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    app = web.Application(middlewares=[only_local_names])
+    app.add_routes(
+        [
+            web.get("/", page),
+            web.get("/api/picture", picture),
+            web.get("/healthz", healthz),
+            web.get("/metrics", metrics),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def only_local_names(request: web.Request, handler: web.Handler) -> web.StreamResponse:  # type: ignore[name-defined]
+    """A foreign name in Host is a web page that wants to read the account through the owner's browser."""
+    host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
+    if host not in LOCAL_HOSTS:
+        return web.Response(status=403, text=f"{host} is not a name of this machine's loopback\n")
+    response: web.StreamResponse = await handler(request)
+    return response
