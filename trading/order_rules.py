@@ -94,7 +94,7 @@ def build_body(
 
 
 def violation(product: Product, body: OrderBody) -> str:
-    """ "" when `body` satisfies `product`, else a code; the gateway's last look, which trusts nobody's arithmetic."""
+    """A code when `body` does not satisfy `product`, else "". The gateway's last look, which trusts nobody's arithmetic."""
     size, price = body.base_size, body.limit_price
     if body.product_id != product.product_id:
         return "other_product"
@@ -102,10 +102,6 @@ def violation(product: Product, body: OrderBody) -> str:
         return "non_positive_request"
     if product.price_increment <= ZERO or product.base_increment <= ZERO:
         return "product_without_increments"
-    if not is_multiple(price, product.price_increment):
-        return "price_increment"
-    if not is_multiple(size, product.base_increment):
-        return "base_increment"
     notional = size * price
     if size < product.base_size_min or notional < product.quote_size_min:
         return "position_size_too_small"
@@ -113,6 +109,10 @@ def violation(product: Product, body: OrderBody) -> str:
         product.quote_size_max > ZERO and notional > product.quote_size_max
     ):
         return "position_size_too_large"
+    if not is_multiple(price, product.price_increment):
+        return "price_increment"
+    if not is_multiple(size, product.base_increment):
+        return "base_increment"
     if body.post_only and body.style not in RESTING:
         return "post_only_must_rest"
     return "" if body.style is not OrderStyle.LIMIT_GTD or body.end_time_s is not None else "end_time_missing"
