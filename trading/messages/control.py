@@ -267,3 +267,150 @@ class Noted:
     kind: str
     values: Mapping[str, Any]
     config_hash: str
+
+
+# ---- conductor, guardian and kill_switch with their own shells (role `io`); protocol sections 5 to 7 ----------------
+
+
+@frozen(kw_only=True)
+class WriteBeat:
+    """conductor -> own shell, each second: rewrite `run/beat` in place. state: starting, ready, parked, draining, stopped."""
+
+    run_number: int
+    state: str
+    boot_s: float
+
+
+@frozen(kw_only=True)
+class WriteFence:
+    """conductor ("drain") and guardian ("guardian") -> own shell: write the fence durably, then answer FenceWritten."""
+
+    fence: str
+    run_number: int
+
+
+@frozen(kw_only=True)
+class FenceWritten:
+    """The shell's answer; error "" when the fence is durable. A fence that failed is ordered again each second."""
+
+    fence: str
+    run_number: int
+    error: str = ""
+
+
+@frozen(kw_only=True)
+class FenceSeen:
+    """The host of the conductor -> conductor: the guardian's fence closes runs <= run_number (read each second)."""
+
+    fence: str
+    run_number: int
+
+
+@frozen(kw_only=True)
+class StopAsked:
+    """The host -> conductor: SIGTERM, SIGINT, `ctl stop` or the end of --for. Repeats change nothing."""
+
+    reason: str
+
+
+@frozen(kw_only=True)
+class RootEnded:
+    """The host -> conductor: root has given up or died without being asked. The venue is swept and the exit is non-zero."""
+
+    reason: str
+
+
+@frozen(kw_only=True)
+class StopTree:
+    """conductor -> own shell: stop root in good order; what still lives at `kill_at_boot_s` gets SIGKILL. Answered by TreeStopped."""
+
+    reason: str
+    kill_at_boot_s: float
+
+
+@frozen(kw_only=True)
+class TreeStopped:
+    """left_pids: processes of ours that live even after SIGKILL (should be none)."""
+
+    left_pids: tuple[int, ...] = ()
+
+
+@frozen(kw_only=True)
+class ListOurs:
+    """conductor -> own shell: list what is ours at the venue with a connection of its own; answered by OursListed."""
+
+    deadline_boot_s: float
+
+
+@frozen(kw_only=True)
+class OursListed:
+    """complete False: no answer. orders: client order ids of ours that are open, pending or queued."""
+
+    complete: bool
+    orders: tuple[str, ...] = ()
+    error: str = ""
+
+
+@frozen(kw_only=True)
+class EngageKillFile:
+    """conductor -> own shell, when root gives up: engage by file and record, since the role may be gone."""
+
+    cause: str
+
+
+@frozen(kw_only=True)
+class AlertPeople:
+    """conductor and guardian -> own shell: an alert that this process itself sends (the alerts role may be gone)."""
+
+    level: str
+    title: str
+    text: str
+
+
+@frozen(kw_only=True)
+class HandOver:
+    """conductor -> own shell: tell the guardian to take over at once (exit 1 with orders that may live)."""
+
+    run_number: int
+
+
+@frozen(kw_only=True)
+class Leave:
+    """conductor, guardian -> own shell: end this process with `exit_code`. live_possible: orders of ours may be live."""
+
+    exit_code: int
+    reason: str
+    live_possible: bool = False
+    canceled: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class ReadBeat:
+    """guardian -> own shell, each second: read `run/beat` and look for the process that writes it; answered by BeatSeen."""
+
+
+@frozen(kw_only=True)
+class BeatSeen:
+    """run_number 0: no beat that can be believed. handed_over: the run asked the guardian to take over at once."""
+
+    run_number: int
+    state: str
+    boot_s: float
+    handed_over: bool = False
+
+
+@frozen(kw_only=True)
+class KillRun:
+    """guardian -> own shell: SIGKILL run.py, only if pid, start time and run number are those of `run_number`."""
+
+    run_number: int
+
+
+@frozen(kw_only=True)
+class StopSweep:
+    """guardian, kill_switch -> own shell: the sweep that is under way ends after its present request."""
+
+    reason: str
