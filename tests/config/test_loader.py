@@ -1,0 +1,91 @@
+"""Bad configuration gets one answer with every problem, its file and its line."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from attrs import field, frozen
+
+from config.loader import ConfigError, load
+
+
+@frozen(kw_only=True)
+class Risk:
+    loss_usd_per_day_max: Decimal
+    positions_max: int = 3
+    caps: dict[str, Decimal] = field(factory=dict)
+    names: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Schema:
+    risk: Risk
+
+
+def problems(tmp_path: Path, text: str, *overrides: str) -> list[str]:
+    file = tmp_path / "some.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(Schema, [file], overrides)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_an_unknown_key_is_refused_with_file_line_and_nearest_match(tmp_path: Path) -> None:
+    found = problems(tmp_path, 'risk:\n  loss_usd_per_day_max: "1"\n  position_max: 3\n')
+    assert len(found) == 1
+    assert "some.yaml line 3  risk.position_max: unknown key; did you mean positions_max?" in found[0]
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    found = problems(tmp_path, "risk:\n  loss_usd_per_day_max: 100.0\n  positions_max: many\n  caps: {MEME: 4.5}\n")
+    assert [line.split("  ")[1].split(":")[0] for line in found] == [
+        "risk.loss_usd_per_day_max",
+        "risk.positions_max",
+        "risk.caps.MEME",
+    ]
+    assert "line 2" in found[0]
+    assert "line 3" in found[1]
+    assert "line 4" in found[2]
+
+
+def test_a_missing_required_key_is_named(tmp_path: Path) -> None:
+    assert "risk.loss_usd_per_day_max: required, missing" in problems(tmp_path, "risk: {positions_max: 2}\n")[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["risk: [", "- 1\n", "risk: {a: b: c}\n", "\x00", "risk: !!python/object:os.system {}\n"]
+)
+def test_a_broken_file_is_a_sentence_not_a_traceback(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        load(Schema, [tmp_path / "none.yaml"])
+
+
+def test_a_secret_in_a_file_is_refused(tmp_path: Path) -> None:
+    found = problems(tmp_path, 'risk: {loss_usd_per_day_max: "1", api_secret: "abc"}\n')
+    assert any("secrets never stand in a file" in line for line in found)
+
+
+def test_the_later_layer_wins_and_set_wins_over_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text('risk: {loss_usd_per_day_max: "1", positions_max: 1}\n')
+    second.write_text("risk: {positions_max: 2}\n")
+    loaded = load(Schema, [first, second], ["risk.loss_usd_per_day_max=0.10"])
+    assert loaded.config.risk == Risk(loss_usd_per_day_max=Decimal("0.10"), positions_max=2)
+
+
+def test_money_typed_after_set_loses_no_digit() -> None:
+    assert str(load(Schema, [], ["risk.loss_usd_per_day_max=0.10"]).config.risk.loss_usd_per_day_max) == "0.10"
+
+
+def test_the_hash_tells_equal_values_from_different_ones(tmp_path: Path) -> None:
+    del tmp_path
+    same = {load(Schema, [], ["risk.loss_usd_per_day_max=5", *more]).hash for more in ([], ["risk.positions_max=3"])}
+    other = load(Schema, [], ["risk.loss_usd_per_day_max=5", "risk.positions_max=4"]).hash
+    assert len(same) == 1
+    assert other not in same
