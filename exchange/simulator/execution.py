@@ -250,7 +250,7 @@ class Execution:
                     continue
                 filled = self._fill_level(level, size, now_s, first_group_only=level.price == price)
                 size -= filled
-                if filled == 0:
+                if filled == 0 or self.settings.match_size_max is not None:
                     break
             if size <= 0:
                 break
