@@ -1,0 +1,193 @@
+"""Read model, view, metrics and page show what was told, and nothing that was not."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from decimal import Decimal as D
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from rich.console import Console
+
+from telemetry.log import redact
+from telemetry.metrics import exposition
+from telemetry.page import make_app
+from telemetry.read_model import ReadModel
+from telemetry.terminal import PlainView
+from telemetry.view import Local, draw
+from tests.telemetry.samples import NOW_S, book, everything, order, quote
+from trading.messages.book import Recovery
+from trading.messages.control import Condition, KillSnapshot
+
+
+def told(*more: tuple[str, object]) -> ReadModel:
+    model = ReadModel(
+        config_hash="cafe",
+        env="staging",
+        mode="paper",
+        market="synthetic",
+        quotes=lambda: {"BTC-USD": quote()},
+        boot_clock=lambda: 100.0,
+    )
+    for role, message in (*everything(), *more):
+        model.fold(role, message)
+    return model
+
+
+def screen(model: ReadModel | None, width: int, height: int) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    console.print(
+        draw(model.picture({}) if model else None, Local(scenario="opening", data_dir="data/x", operator="up"), height)
+    )
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_before_anything_is_told_the_bot_is_halted_and_says_starting() -> None:
+    model = ReadModel(config_hash="", env="staging", mode="paper", market="synthetic")
+    assert model.status()["trading_state"] == "HALTED"
+    assert model.status()["causes"] == ["starting"]
+    assert model.status()["nav_usd"] is None
+
+
+def test_every_answer_is_json() -> None:
+    model = told()
+    for command in (
+        "status",
+        "tree",
+        "symbols",
+        "orders",
+        "positions",
+        "fills",
+        "balance",
+        "exposure",
+        "breakers",
+        "latency",
+        "config",
+        "decisions",
+        "picture",
+    ):
+        json.dumps(model.answer(command))
+    json.dumps(model.answer("why", {"symbol": "SOL-USD"}))
+    assert model.answer("pid", {"role": "oms"}) == {"role": "oms", "pid": 12}
+
+
+def test_an_older_book_never_replaces_a_newer_one() -> None:
+    model = told(("oms", book(n=5, realised_today_usd=D(5))), ("oms", book(n=4, realised_today_usd=D(4))))
+    assert model.status()["realised_today_usd"] == "5"
+
+
+def test_a_slice_of_the_book_is_not_the_book() -> None:
+    model = told(("oms", book(n=9, product_id="BTC-USD", orders=())))
+    assert model.status()["orders"]
+
+
+def test_the_state_is_the_one_function_of_the_design() -> None:
+    assert told().status()["trading_state"] == "ACTIVE"
+    assert told(("oms", book(n=2, recovery=Recovery.ORDERS_KNOWN))).status()["trading_state"] == "REDUCING"
+    killed = told(("kill_switch", KillSnapshot(n=2, engaged=True, cause="x", by="me")))
+    assert (killed.status()["trading_state"], killed.status()["causes"]) == ("HALTED", ["kill_switch"])
+
+
+def test_an_unknown_role_is_refused_with_the_roles_there_are() -> None:
+    with pytest.raises(ValueError, match="no role is named 'omx'; there are: root, trading, oms"):
+        told().answer("pid", {"role": "omx"})
+
+
+def test_a_condition_is_one_event_when_it_begins_and_one_when_it_ends() -> None:
+    on = Condition(fingerprint="f", level="critical", active=True, text="orders may be live")
+    off = Condition(fingerprint="f", level="critical", active=False, text="orders may be live")
+    model = told(("oms", on), ("oms", on), ("oms", on))
+    assert model.status()["conditions"][0]["text"] == "orders may be live"
+    model.fold("oms", off)
+    assert model.status()["conditions"] == []
+    kinds = [
+        record["text"] for record in model.answer("events", {"since": "0"})["events"] if record["kind"] == "condition"
+    ]
+    assert kinds == ["orders may be live", "over: orders may be live"]
+
+
+def test_events_are_given_once_by_number() -> None:
+    model = told()
+    first = model.answer("events", {"since": "0"})
+    assert len(first["events"]) == first["last"] == 2
+    assert model.answer("events", {"since": str(first["last"])})["events"] == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 24), (200, 60), (40, 12)])
+def test_the_view_draws_at_any_size_and_never_raises(width: int, height: int) -> None:
+    assert len(screen(told(), width, height).splitlines()) <= height
+    screen(None, width, height)
+
+
+def test_the_view_shows_position_stop_order_denial_with_values_and_how_to_break_it() -> None:
+    shown = screen(told(), 160, 44)
+    for expected in (
+        "ACTIVE",
+        "10,010.00 USD",
+        "BTC-USD",
+        "55460",
+        "0.1/0.5",
+        "theme_cap",
+        "limit_usd=600",
+        "kill -9 $(python3 run.py ctl pid oms)",
+        "opening",
+    ):
+        assert expected in shown, expected
+
+
+def test_an_unknown_order_is_shown_as_unknown() -> None:
+    assert "unknown" in screen(told(("oms", book(n=2, orders=(order("UNKNOWN"),)))), 160, 44)
+
+
+def test_a_closed_pipe_never_stops_the_view(tmp_path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    view = PlainView(tmp_path, os.fdopen(writer, "w"))
+    for number in range(5):
+        view.event("started", f"line {number}")
+    view.close({}, ["bye"])
+
+
+def test_the_metrics_carry_state_exposure_and_roles() -> None:
+    text = exposition(told()).decode()
+    assert 'bulkhead_trading_state{state="ACTIVE"} 1.0' in text
+    assert 'bulkhead_exposure_usd{kind="entries",product_id="ETH-USD"} 1214.4' in text
+    assert 'bulkhead_role_restarts{role="oms"} 1.0' in text
+    assert "bulkhead_nav_usd 10010.0" in text
+
+
+def test_known_secrets_pem_blocks_and_tokens_are_cut_out(monkeypatch) -> None:
+    monkeypatch.setenv("COINBASE_API_SECRET", "s3cr3t-value\nof two lines")
+    pem = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIA\n-----END EC PRIVATE KEY-----"
+    text = redact(
+        f"a s3cr3t-value\\nof two lines b {pem} c Bearer abc.def d eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln e given",
+        ("givenX",),
+    )
+    for gone in ("s3cr3t", "MHcCAQ", "abc.def", "eyJhbGci"):
+        assert gone not in text
+
+
+async def _page_answers() -> None:
+    async with TestClient(TestServer(make_app(told()))) as client:
+        page = await client.get("/")
+        assert page.status == 200
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        picture = await (await client.get("/api/picture")).json()
+        assert picture["status"]["positions"][0]["stop_price"] == "55460"
+        assert (await client.get("/healthz")).status == 200
+        assert (await client.get("/metrics")).status == 200
+        assert (await client.get("/", headers={"Host": "evil.example"})).status == 403
+        assert (await client.post("/api/picture")).status == 405
+
+
+def test_the_page_reads_only_and_answers_to_local_names_only() -> None:
+    import asyncio
+
+    asyncio.run(_page_answers())
+
+
+def test_the_age_of_a_quote_is_by_receive_time() -> None:
+    assert told().symbols()[0]["quote_age_s"] == 0.5
+    assert NOW_S > 0

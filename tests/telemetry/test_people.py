@@ -1,0 +1,127 @@
+"""The operator's and the alerts' machines: what a person orders arrives, what a person must know is told once."""
+
+from __future__ import annotations
+
+import pytest
+
+from trading.alerts import AlertsMachine, AlertsSettings, SendAlert
+from trading.machine import Instant, Save, Send, Woke
+from trading.messages.control import CommandDone, Condition, Engage, OperatorOrder
+from trading.operator import ANSWER_S_MAX, AlertAcknowledged, Asked, OperatorMachine, Replied, StopRequested
+
+
+def at(boot_s: float) -> Instant:
+    return Instant(1_800_000_000.0 + boot_s, True, boot_s)
+
+
+def asked(command: str, **args: str) -> Asked:
+    return Asked(request_id="r1", command=command, args=tuple({"name": "ann", **args}.items()))
+
+
+def sends(effects: object) -> list[tuple[str, object]]:
+    return [(effect.role, effect.message) for effect in effects if isinstance(effect, Send)]  # type: ignore[attr-defined]
+
+
+def test_a_command_is_repeated_until_its_owner_confirms_and_answered_once() -> None:
+    machine = OperatorMachine()
+    role, first = sends(machine.handle(asked("kill", cause="smoke"), at(0)))[0]
+    assert role == "kill_switch"
+    assert isinstance(first, Engage)
+    assert (first.name, first.cause) == ("ann", "smoke")
+    assert sends(machine.handle(Woke("repeat"), at(1)))[0] == ("kill_switch", first)
+    done = CommandDone(command_id=first.command_id, ok=True, text="engaged")
+    assert sends(machine.handle(done, at(1.1))) == [("io", Replied(request_id="r1", ok=True, text="engaged"))]
+    assert sends(machine.handle(done, at(1.2))) == []
+    assert sends(machine.handle(Woke("repeat"), at(2))) == []
+
+
+def test_an_owner_that_stays_silent_is_reported_as_not_confirmed_never_as_done() -> None:
+    machine = OperatorMachine()
+    machine.handle(asked("cancel", id="all"), at(0))
+    (_, reply), *_ = sends(machine.handle(Woke("repeat"), at(ANSWER_S_MAX)))
+    assert isinstance(reply, Replied)
+    assert not reply.ok
+    assert "may still take effect" in reply.text
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "sentence"),
+    [
+        ("rearm", {}, "cause"),
+        ("kill", {"name": " "}, "wants a name"),
+        ("ban", {"symbol": "BTC-USD", "flag": "ugly"}, "is not a red flag"),
+        ("ban", {"symbol": "BTC-JPY", "flag": "team_rug"}, "BTC-JPY"),
+        ("adopt", {"symbol": "BTC-USD", "size": "-1"}, "above zero"),
+        ("adopt", {"symbol": "BTC-USD", "size": "NaN"}, "NaN"),
+        ("cancel", {}, "id is missing"),
+        ("dance", {}, "there is no command"),
+    ],
+)
+def test_a_bad_order_is_refused_with_a_sentence_and_goes_nowhere(
+    command: str, args: dict[str, str], sentence: str
+) -> None:
+    ((role, reply),) = sends(OperatorMachine().handle(asked(command, **args), at(0)))
+    assert role == "io"
+    assert isinstance(reply, Replied)
+    assert not reply.ok
+    assert sentence in reply.text
+
+
+def test_symbols_become_canonical_at_this_edge() -> None:
+    ((_, order), *_) = sends(OperatorMachine().handle(asked("ban", symbol="btc/usd", flag="team_rug"), at(0)))
+    assert isinstance(order, OperatorOrder)
+    assert dict(order.args)["symbol"] == "BTC-USD"
+
+
+def test_stop_is_answered_at_once() -> None:
+    (owner, message), (io, reply) = sends(OperatorMachine().handle(asked("stop"), at(0)))
+    assert (owner, io) == ("main", "io")
+    assert isinstance(message, StopRequested)
+    assert isinstance(reply, Replied)
+
+
+def condition(*, active: bool = True, level: str = "warning") -> Condition:
+    return Condition(fingerprint="drift", level=level, active=active, text="books differ by 3 USD")
+
+
+def alerts(effects: object) -> list[tuple[str, str]]:
+    return [(message.level, message.title) for role, message in sends(effects) if isinstance(message, SendAlert)]
+
+
+def test_a_standing_condition_is_one_alert_then_escalates_then_repeats_rarely() -> None:
+    machine = AlertsMachine(settings=AlertsSettings())
+    sent = []
+    for second in range(1200):
+        if second % 10 == 0:
+            sent += [(second, level) for level, _ in alerts(machine.handle(condition(), at(second)))]
+        sent += [(second, level) for level, _ in alerts(machine.handle(Woke("look"), at(second)))]
+    assert sent == [(0, "warning"), (120, "critical"), (1020, "critical")]
+
+
+def test_an_acknowledged_alert_escalates_no_further_also_after_a_restart() -> None:
+    machine = AlertsMachine()
+    machine.handle(condition(), at(0))
+    effects = list(machine.handle(AlertAcknowledged(command_id="c", fingerprint="drift", name="ann"), at(1)))
+    row = next(effect.row for effect in effects if isinstance(effect, Save))
+    assert [message.ok for _, message in sends(effects) if isinstance(message, CommandDone)] == [True]
+    again = AlertsMachine()
+    again.recover({"alerts": {"drift": row}}, at(2))
+    assert alerts(again.handle(condition(), at(3))) == []
+    assert alerts(again.handle(Woke("look"), at(500))) == []
+
+
+def test_a_flapping_condition_is_one_alert_and_its_end_is_told_once() -> None:
+    machine = AlertsMachine()
+    sent = []
+    for second in range(0, 50, 10):
+        sent += alerts(machine.handle(condition(active=second % 20 == 0), at(second)))
+        sent += alerts(machine.handle(Woke("look"), at(second + 1)))
+    assert [level for level, _ in sent] == ["warning"]
+    machine.handle(condition(active=False), at(60))
+    assert alerts(machine.handle(Woke("look"), at(121))) == [("info", "Bulkhead info: over")]
+
+
+def test_a_condition_that_grew_worse_is_told_at_once() -> None:
+    machine = AlertsMachine()
+    assert [level for level, _ in alerts(machine.handle(condition(), at(0)))] == ["warning"]
+    assert [level for level, _ in alerts(machine.handle(condition(level="critical"), at(1)))] == ["critical"]
