@@ -6,12 +6,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from simulation.clockwork import MAIL, WOKE, Clockwork
+from simulation.clockwork import CALL, MAIL, WOKE, Clockwork
 from simulation.process import Crash, Process, State
 from simulation.store import FactConflictError
 from simulation.trace import effect_text, text_of
 from trading.machine import Effect, Effects, Instant, Note, Save, Send, Wake, Woke
-from trading.messages.control import Drain, Drained
+from trading.messages.control import Condition, Drain, Drained
 from trading.messages.market import Bar, Quote
 
 Boundary = Callable[[Process, object, tuple[Effect, ...]], Crash | None]
@@ -74,7 +74,7 @@ class Carrier(Clockwork):
             if isinstance(message, Drain):
                 self._send(process, "main", Drained(run_number=message.run_number, role=process.role, clean=False))
             return
-        if process.stopped or process.state is not State.RUNNING:
+        if process.stopped or process.blocked or process.state is not State.RUNNING:
             process.mailbox.append(message)
             return
         if isinstance(sender, Process):
@@ -94,7 +94,7 @@ class Carrier(Clockwork):
     def _ring(self, process: Process, key: str, generation: int) -> None:
         if _stale(process, key, generation):
             return
-        if process.stopped:
+        if process.stopped or process.blocked:
             process.mailbox.append(Woke(key, generation))
             return
         if process.dirty or process.bars:
@@ -242,6 +242,9 @@ class Carrier(Clockwork):
                 try:
                     process.store.commit(saves)
                 except (OSError, FactConflictError) as error:
+                    if process.store.patient and isinstance(error, OSError):
+                        self._try_again(process, message, done, error)
+                        return
                     if isinstance(error, FactConflictError) and self.failed is not None:
                         self.failed(process, message, error)
                     elif isinstance(error, FactConflictError):
@@ -262,6 +265,23 @@ class Carrier(Clockwork):
             return
         if process.state is State.RUNNING:
             self._subscribe(process)
+
+    def _try_again(self, process: Process, message: object, effects: tuple[Effect, ...], error: OSError) -> None:
+        """A patient store: the process does nothing else until its commit succeeds, and says so each second."""
+        process.blocked = True
+        text = f"{process.role} cannot save yet: {error}"
+        self._send(
+            process, "alerts", Condition(fingerprint=f"store:{process.role}", level="critical", active=True, text=text)
+        )
+
+        def again() -> None:
+            if process.alive:
+                process.blocked = False
+                self._carry_out(process, message, effects, self.now_of(process))
+                if not process.blocked:
+                    self._drain_mailbox(process)
+
+        self._push(self.boot_s + 1.0, CALL, None, again, None)
 
     def _send(self, process: Process, role: str, message: object) -> None:
         now = self.now

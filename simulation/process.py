@@ -103,6 +103,7 @@ class Process:
     stage: Any
     state: State = State.LOCKED
     stopped: bool = False
+    blocked: bool = False
     started_boot_s: float = 0.0
     view: dict[str, Process] = field(factory=dict, repr=False)
     mailbox: deque[object] = field(factory=deque, repr=False)
@@ -123,7 +124,7 @@ class Process:
     @property
     def works(self) -> bool:
         """Runs its machine now (not parked, locked, stopped or dead)."""
-        return self.state is State.RUNNING and not self.stopped
+        return self.state is State.RUNNING and not self.stopped and not self.blocked
 
     def __str__(self) -> str:
         return f"{self.role}#{self.incarnation[0]}.{self.incarnation[1]}"

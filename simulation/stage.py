@@ -73,6 +73,7 @@ class VirtualStage(Carrier):
         shell: Shell | None = None,
         bell: bool = True,
         restart: bool = True,
+        store: MemoryStore | None = None,
         start: bool = True,
     ) -> None:
         """Declare a role and start it (now, in order of `add`). bell: its machine is called when a slot changes; without,
@@ -82,7 +83,7 @@ class VirtualStage(Carrier):
             raise ValueError(f"role {role!r} stands on this stage already")
         if parent is not None and parent not in self.specs:
             raise ValueError(f"parent {parent!r} of {role!r} is not on this stage; add it first")
-        self.specs[role] = Spec(role, factory, parent, shell, bell, restart, MemoryStore(role))
+        self.specs[role] = Spec(role, factory, parent, shell, bell, restart, store or MemoryStore(role))
         if start:
             self.start(role)
 

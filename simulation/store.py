@@ -20,7 +20,9 @@ class FactConflictError(Exception):
 
 
 class MemoryStore:
-    """table -> key -> row of one role."""
+    """table -> key -> row of one role. patient: the host repeats a failed commit instead of ending the process."""
+
+    patient = False
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -105,6 +107,49 @@ class MemoryStore:
         return tuple(
             (name, tuple((k, tuple(r.items())) for k, r in rows.items())) for name, rows in self._tables.items()
         )
+
+
+class KillStore(MemoryStore):
+    """kill_switch's port: the rows `file` and `record` of table `kill` are two files, each of which may fail.
+
+    An engagement is saved when either took it, a re-arming when both did. `patient`: the host tries again each second
+    instead of ending the process. People may make and delete the file.
+    """
+
+    patient = True
+
+    def __init__(self, role: str = "kill_switch") -> None:
+        super().__init__(role)
+        self.file_fails: int | None = None
+        self.record_fails: int | None = None
+
+    def probe(self) -> None:
+        """Always willing: kill_switch is never parked."""
+
+    def commit(self, saves: Iterable[Save]) -> None:
+        kept: list[Save] = []
+        lost: list[Save] = []
+        for save in saves:
+            failing = self.file_fails if save.key == "file" else self.record_fails
+            (kept if failing is None else lost).append(save)
+        engages = any(save.key == "file" and save.row.get("live") for save in (*kept, *lost))
+        if lost and not (engages and kept):
+            code = self.record_fails or self.file_fails or errno.EIO
+            raise OSError(code, os.strerror(code), f"{'file' if self.file_fails else 'record'} of {self.role}")
+        super().commit(kept)
+
+    @property
+    def engaged(self) -> bool:
+        """What a lane sees that reads both."""
+        rows = self.rows("kill")
+        file, record = rows.get("file"), rows.get("record")
+        return bool((file and file.get("live")) or (record and record.get("engaged")))
+
+    def touch_file(self, cause: str = "") -> None:
+        super().commit([Save("kill", "file", {"engaged": True, "cause": cause, "live": True})])
+
+    def delete_file(self) -> None:
+        self._tables["kill"].pop("file", None)
 
 
 def _read(row: Mapping[str, Cell], table: Table) -> dict[str, Cell]:
