@@ -14,32 +14,35 @@ FINE_S, MOVE_S, SIGNAL_S = 60, 300, 3600
 
 
 class Aggregator:
-    """Builds bars of `bar_s` from shorter ones. A bucket whose beginning was not seen is dropped, not guessed."""
+    """Builds bars of `bar_s` from shorter ones; `start_s`, `open` .. `volume` hold the bucket that closed.
 
-    __slots__ = ("_end", "_start", "_whole", "bar_s", "close", "high", "low", "open", "start_s", "volume")
+    A bucket whose beginning was not seen is dropped, not guessed. A bucket whose last candles had no trades closes when
+    the next bar comes (`late`).
+    """
+
+    __slots__ = ("_end", "_open_bucket", "bar_s", "close", "high", "low", "open", "start_s", "volume")
 
     def __init__(self, bar_s: int) -> None:
         self.bar_s = bar_s
-        self._start = -1
         self._end = 0
-        self._whole = False
-        self.start_s = 0
+        self._open_bucket = False
+        self.start_s = -1
         self.open = self.high = self.low = self.close = self.volume = 0.0
-        self._clear()
 
-    def _clear(self) -> None:
-        self.volume = 0.0
+    def late(self, start_s: int) -> bool:
+        """True when a bar that starts at `start_s` shows that the bucket in the making is over."""
+        if self._open_bucket and start_s >= self.start_s + self.bar_s:
+            self._open_bucket = False
+            return True
+        return False
 
     def add(self, start_s: int, end_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
-        """True when this bar completes a bucket: open .. volume then hold it until the next `add`.
-
-        A bucket left open by a gap is completed by nobody: the series sees a gap and fills it.
-        """
+        """True when this bar completes its bucket. Call `late` first."""
         bucket = start_s - start_s % self.bar_s
-        if bucket != self._start:
-            self._start = bucket
-            # A bucket counts as whole when its first bar is there, or when we watched the time before it.
-            self._whole = start_s == bucket or 0 < self._end <= bucket
+        if bucket != self.start_s:
+            # Whole when its first bar is there, or when we watched the time before it.
+            self._open_bucket = start_s == bucket or 0 < self._end <= bucket
+            self.start_s = bucket
             self.open, self.high, self.low, self.volume = open_, high, low, volume
         else:
             self.high = max(self.high, high)
@@ -47,8 +50,8 @@ class Aggregator:
             self.volume += volume
         self.close = close
         self._end = end_s
-        if end_s == bucket + self.bar_s and self._whole:
-            self.start_s = bucket
+        if self._open_bucket and end_s == bucket + self.bar_s:
+            self._open_bucket = False
             return True
         return False
 

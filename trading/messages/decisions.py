@@ -41,7 +41,7 @@ class EntryPolicy:
 class Proposal:
     """symbol -> risk, a command repeated until its verdict. Long only: an entry is always a BUY.
 
-    notional_usd: what the rule would like to spend before fees; risk decides the size. plan_id: the id of the first
+    notional_usd: the most it may spend before fees; risk decides the size. size_factor: of the rule (domain.md section 8). plan_id: the id of the first
     proposal of a chain of re-quotes; `requote` counts them; `replaces` is the intent it follows.
     """
 
@@ -71,6 +71,7 @@ class Proposal:
     depth_usd: float | None = None
     volatility_pct: float | None = None
     decided_on: str = ""
+    size_factor: float = 1.0
 
 
 @frozen(kw_only=True)

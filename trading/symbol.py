@@ -1,0 +1,504 @@
+"""One symbol: from quotes and closed bars to a proposal with its reason, or a no-trade code (DESIGN section 3).
+
+It decides nothing that concerns money: sizes, caps, stops of loss and every enforcement are risk's. It looks after its
+own data (ages, order, jumps), its triggers, its cooldown slice of the book, and the re-quotes of its own ended intents.
+Every evaluation ends in a proposal or a code; a record is written when the code changes, counts are kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from trading.candles import MOVE, SIGNAL, Candles
+from trading.data_guards import (
+    BAR_STALE,
+    OUTLIER,
+    OutlierGuard,
+    bar_age_limit_s,
+    quote_problem,
+    quote_values,
+)
+from trading.denied import measured
+from trading.entries import entry_price, proposal_of, requote_of
+from trading.machine import (
+    Effect,
+    Effects,
+    Incarnation,
+    Instant,
+    Note,
+    PeerRestarted,
+    QuietMachine,
+    Rows,
+    Send,
+    Wake,
+    Woke,
+)
+from trading.messages.book import BookOrder, BookSnapshot
+from trading.messages.control import CatalogSnapshot, KillSnapshot, UniverseEntry, UniverseSnapshot
+from trading.messages.decisions import ExitAdvice, Proposal, Values, Verdict
+from trading.messages.market import Bar, Quote
+from trading.product import Product
+from trading.strategies.interface import MOVE as ON_MOVE
+from trading.strategies.interface import QUOTE as ON_QUOTE
+from trading.strategies.interface import SIGNAL as ON_SIGNAL
+from trading.strategies.interface import MarketView, Signal, Strategy
+from trading.strategies.registry import enabled
+from trading.strategies.reversal import confirmations
+from trading.symbol_settings import ConvictionSettings, SymbolSettings
+
+NO_CANDIDATES = "no_candidates_from_triggers"
+NO_PROPOSALS = "rules_engine_no_proposals"
+DATA_UNAVAILABLE = "data_unavailable"
+PROPOSED = "proposed"
+REPEAT_S = 0.5
+NOTE_SPACING_S = 1.0
+PLANS_KEPT = 32
+
+
+def conviction_of(signal: Signal, confidence_factor: float, boosts: float, settings: ConvictionSettings) -> float:
+    """clamp01(base + .5 strength + .3 confidence + boosts) x the rule's confidence factor (domain.md section 8)."""
+    raw = settings.base + settings.strength * signal.strength + settings.confidence * signal.confidence + boosts
+    return max(0.0, min(1.0, raw)) * confidence_factor
+
+
+def boosts_of(view: MarketView, settings: ConvictionSettings) -> float:
+    signs = confirmations(view)
+    table = {
+        "above_vwap": settings.boost_above_vwap,
+        "higher_low": settings.boost_higher_low,
+        "rsi_cross_50": settings.boost_rsi_cross_50,
+        "bounce": settings.boost_bounce,
+    }
+    return sum(table[sign] for sign in signs) + (settings.boost_t1 if view.tier == "T1" else 0.0)
+
+
+class SymbolMachine(QuietMachine):
+    """Role `symbol:<product>`. Saves nothing: all it knows comes again from feed, book and universe."""
+
+    role: str
+    tables = ()
+
+    def __init__(
+        self,
+        *,
+        product_id: str,
+        settings: SymbolSettings,
+        me: Incarnation,
+        strategies: Sequence[Strategy],
+        config_hash: str = "",
+    ) -> None:
+        self.role = f"symbol:{product_id}"
+        self.product_id = product_id
+        self._settings = settings
+        self._guards = settings.guards
+        self._config_hash = config_hash
+        self._me = me
+        self.view = MarketView(product_id, settings.triggers, settings.bar_s)
+        self._candles = Candles(self.view, settings.guards)
+        self._outliers = OutlierGuard(
+            settings.guards.quote_outlier_pct, settings.guards.outlier_deviations, settings.guards.outlier_confirmations
+        )
+        acting = enabled(strategies, settings.strategies)
+        self._on_quote = tuple(one for one in acting if ON_QUOTE in one.on)
+        self._on_move = tuple(one for one in acting if ON_MOVE in one.on)
+        self._on_signal = tuple(one for one in acting if ON_SIGNAL in one.on)
+        self._quote: Quote | None = None
+        self._product: Product | None = None
+        self._entry: UniverseEntry | None = None
+        self._slice: BookSnapshot | None = None
+        self._open: Proposal | None = None
+        self._plans: dict[str, Proposal] = {}
+        self._requoted: set[str] = set()
+        self._quiet_until: dict[str, float] = {}
+        self._last_ids: dict[str, str] = {}
+        self._code = ""
+        self._noted_at = -1e18
+        self._quiet_bars = 0
+        self._volume_24h = -1.0
+        self._volume_base: tuple[float, float] = (0.0, 0.0)
+        self._volume_next: tuple[float, float] = (0.0, 0.0)
+        self._advice_n = 0
+        self._advised = Decimal(0)
+        self.counts: Counter[str] = Counter()
+
+    # -- the seam ------------------------------------------------------------------------------------------------
+
+    def products(self) -> Sequence[str]:
+        return (self.product_id,)
+
+    def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
+        return ()
+
+    def handle(self, message: object, now: Instant) -> Effects:
+        match message:
+            case Verdict():
+                return self._verdict(message, now)
+            case BookSnapshot():
+                return self._book(message, now)
+            case UniverseSnapshot():
+                self._entry = next((one for one in message.entries if one.product_id == self.product_id), None)
+                self.view.tier = self._entry.tier if self._entry else "T3"
+                self.view.set_regime(message.regime, relaxed=self._relaxed())
+            case CatalogSnapshot():
+                self._product = next((one for one in message.products if one.product_id == self.product_id), None)
+            case Woke(key="proposal"):
+                return self._repeat(now)
+            case PeerRestarted(role="risk") if self._open is not None:
+                return self._repeat(now)
+            case KillSnapshot() | PeerRestarted() | Woke():
+                pass  # permissions are enforced where they act: at risk, oms and gateway
+        return ()
+
+    def on_quote(self, quote: Quote, now: Instant) -> Effects:
+        self._quote = quote
+        problem = quote_problem(quote, now, self._guards)
+        if problem:
+            return () if problem is self._code else self._no_trade(problem, now, quote_values(quote, now))
+        price = (float(quote.bid) + float(quote.ask)) * 0.5
+        if not self._outliers.accept(price, quote.exchange_s, now.boot_s):
+            return self._suspect(price, now)
+        view = self.view
+        view.price = price
+        volume = quote.volume_24h_base
+        if volume is not None and volume != self._volume_24h:
+            self._forming(volume, quote.exchange_s)
+        for one in self._on_quote:
+            signal = one.evaluate(view)
+            if signal is not None:
+                return self._candidate(((one, signal),), repr(quote.exchange_s), ON_QUOTE, now)
+        return () if self._code is NO_CANDIDATES else self._no_trade(NO_CANDIDATES, now)
+
+    def on_bar(self, bar: Bar, now: Instant) -> Effects:
+        closed = self._candles.add(bar)
+        if not closed:
+            if self._candles.refused and not bar.backfill:
+                return self._bar_refused(bar, now)
+            return ()
+        if bar.backfill or not closed & (MOVE | SIGNAL):
+            return ()
+        return self._evaluate(closed, now)
+
+    # -- evaluation ----------------------------------------------------------------------------------------------
+
+    def _evaluate(self, closed: int, now: Instant) -> Effects:
+        view = self.view
+        candidates: list[tuple[Strategy, Signal]] | None = None
+        end_s = 0
+        if closed & MOVE:
+            view.price = view.move.close
+            end_s = view.move.end_s
+            for one in self._on_move:
+                signal = one.evaluate(view)
+                if signal is not None:
+                    candidates = [] if candidates is None else candidates
+                    candidates.append((one, signal))
+        if closed & SIGNAL and self._on_signal:
+            view.price = view.signal.close
+            end_s = view.signal.end_s
+            candidates = self._hourly(candidates)
+        advice = self._advise(closed, now) if self._settings.advise_structure_stop else ()
+        if candidates is None:
+            if closed & SIGNAL:
+                self._quiet_bars += 1
+                self._set_fallback()
+            effects = () if self._code is NO_CANDIDATES else self._no_trade(NO_CANDIDATES, now)
+        else:
+            self._quiet_bars = 0
+            self._set_fallback()
+            effects = self._candidate(candidates, str(end_s), "bar", now)
+        return (*advice, *effects) if advice else effects
+
+    def _hourly(self, candidates: list[tuple[Strategy, Signal]] | None) -> list[tuple[Strategy, Signal]] | None:
+        view = self.view
+        hour = view.signal
+        if not hour.ready:
+            return candidates
+        quiet = hour.atr_ratio < self._settings.triggers.atr_ratio_min
+        for one in self._on_signal:
+            if (quiet and one.needs_atr) or view.tier not in one.tiers:
+                continue
+            signal = one.evaluate(view)
+            if signal is not None:
+                candidates = [] if candidates is None else candidates
+                candidates.append((one, signal))
+        return candidates
+
+    def _candidate(
+        self, candidates: Sequence[tuple[Strategy, Signal]], stamp: str, decided_on: str, now: Instant
+    ) -> Effects:
+        """One symbol, one proposal: the candidate with the highest score (domain.md section 6) that may still ask."""
+        if self._open is not None:
+            return ()
+        one, signal = candidates[0]
+        for other, signal_of_other in candidates[1:]:
+            if signal_of_other.score > signal.score:
+                one, signal = other, signal_of_other
+        if now.boot_s < self._quiet_until.get(one.name, -1e18):
+            return ()
+        settings = self._settings
+        code, values = self._unfit(one, signal, now)
+        if code:
+            return self._no_trade(code, now, values)
+        quote, product = self._quote, self._product
+        assert quote is not None
+        assert product is not None
+        rule = signal.rule or one.rule
+        boosts = boosts_of(self.view, settings.conviction)
+        conviction = conviction_of(signal, rule.confidence_factor, boosts, settings.conviction)
+        if conviction < settings.conviction.propose_min:
+            return self._no_trade(
+                NO_PROPOSALS,
+                now,
+                measured(strategy=one.name, conviction=conviction, conviction_min=settings.conviction.propose_min),
+            )
+        proposal = proposal_of(
+            one,
+            signal,
+            rule,
+            quote,
+            product,
+            now,
+            entry=settings.entry,
+            conviction=conviction,
+            volatility_pct=self.view.signal.volatility_pct,
+            stamp=stamp,
+            decided_on=decided_on,
+            config_hash=self._config_hash,
+        )
+        if self._last_ids.get(one.name) == proposal.proposal_id:
+            return ()
+        return self._propose(proposal, now)
+
+    def _unfit(self, one: Strategy, signal: Signal, now: Instant) -> tuple[str, Values]:
+        """What speaks against proposing now, as far as the symbol itself must know."""
+        view = self.view
+        triggers = self._settings.triggers
+        if signal.score < triggers.score_min:
+            return NO_PROPOSALS, measured(strategy=one.name, score=signal.score, score_min=triggers.score_min)
+        if view.regime == "crash" or one.name in self._settings.regime_denies.get(view.regime, ()):
+            code = "volatility_crash" if view.regime == "crash" else "regime_denies_strategy"
+            return code, measured(strategy=one.name, regime=view.regime)
+        quote = self._quote
+        if quote is None:
+            return DATA_UNAVAILABLE, measured(what="quote")
+        problem = quote_problem(quote, now, self._guards) or (OUTLIER if self._outliers.suspicious else "")
+        if problem:
+            return problem, quote_values(quote, now)
+        if self._product is None:
+            return DATA_UNAVAILABLE, measured(what="product metadata")
+        stale = self._bars_stale(now)
+        if stale:
+            return BAR_STALE, stale
+        return self._cooling(now)
+
+    def _bars_stale(self, now: Instant) -> Values:
+        """The candles that a decision rests on must be young, by venue time since their end."""
+        view = self.view
+        series = view.fine if view.fine.count else view.move
+        age_s = now.venue_s - series.end_s
+        limit_s = bar_age_limit_s(series.bar_s, self._guards) + series.bar_s
+        if series.count and age_s <= limit_s:
+            return ()
+        return measured(bar_s=series.bar_s, age_s=round(age_s, 1) if series.count else "none", age_s_max=limit_s)
+
+    def _cooling(self, now: Instant) -> tuple[str, Values]:
+        """The symbol's own cooldown slice; a missing record denies (the book may have lost it)."""
+        book = self._slice
+        if book is None or not book.cooldowns_complete:
+            return DATA_UNAVAILABLE, measured(what="cooldown record")
+        for cooldown in book.cooldowns:
+            if cooldown.product_id == self.product_id and not now.over(cooldown.until_s):
+                return "per_symbol_cooldown", measured(
+                    kind=cooldown.kind, reason=cooldown.reason, left_s=round(cooldown.until_s - now.venue_s, 1)
+                )
+        if any(order.ended is None and order.purpose == "entry" for order in self._mine(book)):
+            return "pending_buy_exists", ()
+        if not self._settings.pyramiding:
+            for position in book.positions:
+                if position.product_id == self.product_id and not position.dust:
+                    return "already_have_position", measured(position_id=position.position_id)
+        return "", ()
+
+    def _mine(self, book: BookSnapshot) -> tuple[BookOrder, ...]:
+        return tuple(order for order in book.orders if order.product_id == self.product_id)
+
+    # -- proposals and their answers -------------------------------------------------------------------------------
+
+    def _propose(self, proposal: Proposal, now: Instant) -> Effects:
+        self._open = proposal
+        self._plans.setdefault(proposal.plan_id, proposal)
+        if len(self._plans) > PLANS_KEPT:
+            del self._plans[next(iter(self._plans))]
+        self._last_ids[proposal.strategy] = proposal.proposal_id
+        self._code = PROPOSED
+        self._noted_at = now.boot_s
+        self.counts[PROPOSED] += 1
+        return (
+            Send("risk", proposal),
+            Wake("proposal", now.boot_s + REPEAT_S),
+            Note(
+                "decision",
+                {
+                    "product_id": self.product_id,
+                    "code": PROPOSED,
+                    "text": proposal.reason,
+                    "proposal_id": proposal.proposal_id,
+                    "strategy": proposal.strategy,
+                    "decided_on": proposal.decided_on,
+                    "conviction": round(proposal.conviction, 4),
+                    "limit_price": str(proposal.limit_price),
+                    "values": dict(proposal.values),
+                },
+            ),
+        )
+
+    def _repeat(self, now: Instant) -> Effects:
+        proposal = self._open
+        if proposal is None:
+            return ()
+        # A second past the deadline nobody can still admit it; the book tells should it have been.
+        if now.boot_s > proposal.valid_until_boot_s + 1.0:
+            self._open = None
+            return self._no_trade("no_verdict", now, measured(proposal_id=proposal.proposal_id))
+        return (Send("risk", proposal), Wake("proposal", now.boot_s + REPEAT_S))
+
+    def _verdict(self, verdict: Verdict, now: Instant) -> Effects:
+        proposal = self._open
+        if proposal is None or verdict.proposal_id != proposal.proposal_id:
+            return ()
+        self._open = None
+        self._code = "admitted" if verdict.admitted else verdict.code
+        self.counts[self._code] += 1
+        if not verdict.admitted:
+            self._quiet_until[proposal.strategy] = now.boot_s + self._settings.entry.retry_after_denial_s
+            self._plans.pop(proposal.plan_id, None)
+        return (Wake("proposal", None),)
+
+    def _book(self, book: BookSnapshot, now: Instant) -> Effects:
+        self._slice = book
+        orders = self._mine(book)
+        if not orders or not self._plans:
+            return ()
+        for order in orders:
+            parent = self._plans.get(order.plan_id)
+            if parent is None or order.ended is None or order.intent_id in self._requoted or self._open is not None:
+                continue
+            again = self._requote(parent, order, now)
+            if again is not None:
+                self._requoted.add(order.intent_id)
+                return self._propose(again, now)
+        return ()
+
+    def _requote(self, parent: Proposal, order: BookOrder, now: Instant) -> Proposal | None:
+        """The same plan at the newest bid, when its order ended by its own time to live or as a refused post-only."""
+        own_end = order.ended_by_ttl or "post_only" in (order.ended or "").lower()
+        if not own_end or order.filled_size > 0 or order.requote >= parent.policy.requotes_max:
+            return None
+        expires = order.plan_expires_boot_s if order.plan_expires_boot_s is not None else parent.plan_expires_boot_s
+        if expires is not None and now.boot_s >= expires:
+            return None
+        quote, product = self._quote, self._product
+        if quote is None or product is None or quote_problem(quote, now, self._guards) or self._outliers.suspicious:
+            return None
+        price = entry_price(quote, product, self._settings.entry, last=order.requote + 1 >= parent.policy.requotes_max)
+        return requote_of(parent, order, price, quote, now, entry=self._settings.entry)
+
+    # -- what people learn -----------------------------------------------------------------------------------------
+
+    def _no_trade(self, code: str, now: Instant, values: Values = ()) -> Effects:
+        """Counted always; recorded when the code changes, and at most once a second."""
+        self.counts[code] += 1
+        if code == self._code or now.boot_s < self._noted_at + NOTE_SPACING_S:
+            return ()
+        self._code = code
+        self._noted_at = now.boot_s
+        return (
+            Note(
+                "decision",
+                {
+                    "product_id": self.product_id,
+                    "code": code,
+                    "text": "",
+                    "values": dict(values),
+                    "seen": self.counts[code],
+                },
+            ),
+        )
+
+    def _suspect(self, price: float, now: Instant) -> Effects:
+        if self._code is OUTLIER:
+            return ()
+        believed = self._outliers.price
+        return self._no_trade(
+            OUTLIER,
+            now,
+            measured(
+                price=price,
+                believed=believed,
+                jump_pct=round((price / believed - 1.0) * 100.0, 3),
+                jump_pct_max=self._guards.quote_outlier_pct,
+                confirmations=f"{self._outliers.seen}/{self._guards.outlier_confirmations}",
+            ),
+        )
+
+    def _bar_refused(self, bar: Bar, now: Instant) -> Effects:
+        return self._no_trade(
+            self._candles.refused,
+            now,
+            measured(bar_s=bar.bar_s, start_s=bar.start_s, open=bar.open, high=bar.high, low=bar.low, close=bar.close),
+        )
+
+    # -- details ---------------------------------------------------------------------------------------------------
+
+    def _forming(self, volume_24h: float, exchange_s: float) -> None:
+        """Volume of the last one to two minutes, from the rise of the venue's rolling 24-hour volume."""
+        self._volume_24h = volume_24h
+        base_s, base = self._volume_base
+        next_s, _ = self._volume_next
+        if base_s == 0.0:
+            self._volume_base = self._volume_next = (exchange_s, volume_24h)
+            return
+        if exchange_s - next_s >= 60.0:
+            self._volume_base = base_s, base = self._volume_next
+            self._volume_next = (exchange_s, volume_24h)
+        expected = self.view.move.expected_volume_15m
+        elapsed_s = max(60.0, exchange_s - base_s)
+        self.view.forming_volume_ratio = (
+            (volume_24h - base) / (expected * elapsed_s / 900.0) if expected > 0.0 and volume_24h > base else 0.0
+        )
+
+    def _relaxed(self) -> bool:
+        after = self._settings.triggers.fallback_after_bars
+        return 0 < after <= self._quiet_bars
+
+    def _set_fallback(self) -> None:
+        if self._settings.triggers.fallback_after_bars:
+            self.view.set_regime(self.view.regime, relaxed=self._relaxed())
+
+    def _advise(self, closed: int, now: Instant) -> tuple[Effect, ...]:  # noqa: ARG002
+        """A winner's stop may rise to the lowest low of 36 five-minute bars: advice that can only tighten."""
+        book, move = self._slice, self.view.move
+        if not closed & MOVE or book is None or move.count < 36:
+            return ()
+        floor = Decimal(f"{move.lowest_36:.8f}")
+        for position in book.positions:
+            if position.product_id != self.product_id or position.average_price <= 0:
+                continue
+            profit_pct = (Decimal(f"{move.close:.8f}") / position.average_price - 1) * 100
+            if profit_pct < Decimal(str(self._settings.advise_after_profit_pct)) or floor <= position.stop_price:
+                continue
+            if floor > self._advised:
+                self._advised = floor
+                self._advice_n += 1
+                advice = ExitAdvice(
+                    product_id=self.product_id, stop_price=floor, reason="structure_low_36", n=self._advice_n
+                )
+                return (Send("exits", advice),)
+        return ()
+
+    def facts(self) -> dict[str, Any]:
+        """What tests and the page may read: counts by code, gaps and refusals of bars."""
+        return {"counts": dict(self.counts), "gaps": self._candles.gaps(), "refused": dict(self._candles.refusals)}
