@@ -1,0 +1,116 @@
+"""What `run.py db` does: check every store of a data dir, copy them while the bot runs, show what is not migrated yet."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from attrs import frozen
+
+from state.migrate import migrate, pending
+from state.store import classified, connect, corrupt_sentence
+
+MAIN_STORE = "bulkhead.db"
+
+
+@frozen(kw_only=True)
+class Finding:
+    """One store: `problems` empty means whole. rows: table -> count."""
+
+    path: Path
+    problems: tuple[str, ...]
+    rows: dict[str, int]
+    size_bytes: int
+    pending: tuple[str, ...] = ()
+
+
+def store_files(data_dir: Path) -> list[Path]:
+    """Every store of a data dir, the book first."""
+    return [path for path in (data_dir / MAIN_STORE, *sorted(data_dir.glob("*.sqlite"))) if path.exists()]
+
+
+def check(path: Path, *, thorough: bool = True) -> Finding:
+    """Integrity by SQLite's own check (`quick_check` when not thorough), read-only: safe while the bot runs."""
+    problems: list[str] = []
+    rows: dict[str, int] = {}
+    todo: tuple[str, ...] = ()
+    try:
+        with _reader(path) as db:
+            pragma = "integrity_check" if thorough else "quick_check"
+            findings = [row[0] for row in db.execute(f"PRAGMA {pragma}(20)")]
+            problems += [corrupt_sentence(path, finding) for finding in findings if finding != "ok"]
+            if not problems and thorough:
+                names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                for name in sorted(names):
+                    rows[name] = db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608
+                todo = tuple(migration.name for migration in pending(db, path))
+    except sqlite3.Error as error:
+        problems.append(str(classified(error, path)))
+    return Finding(path=path, problems=tuple(problems), rows=rows, size_bytes=path.stat().st_size, pending=todo)
+
+
+def backup(data_dir: Path, target: Path) -> list[Path]:
+    """A consistent copy of every store into the folder `target`, by SQLite's backup API: never a copy of the raw file,
+    which would miss what is still in the WAL. Raises OSError, StoreError.
+    """
+    target.mkdir(parents=True, exist_ok=True, mode=0o700)
+    copies = []
+    for path in store_files(data_dir):
+        copy = target / path.name
+        fresh = copy.with_name(f".{copy.name}.new")
+        fresh.unlink(missing_ok=True)
+        try:
+            with _reader(path) as source, _closing(sqlite3.connect(fresh)) as db:
+                source.backup(db)
+                db.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.Error as error:
+            fresh.unlink(missing_ok=True)
+            raise classified(error, path) from error
+        descriptor = os.open(fresh, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        fresh.replace(copy)
+        copies.append(copy)
+    return copies
+
+
+def migrate_store(path: Path) -> list[str]:
+    """Apply pending migrations to a store whose bot is stopped (a start does the same). Returns their names."""
+    db = connect(path)
+    try:
+        return migrate(db, path)
+    except sqlite3.Error as error:
+        raise classified(error, path) from error
+    finally:
+        db.close()
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged store (and its WAL) out of the way, keeping it: `run --adopt-from-venue`. Returns the new name."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    kept = path.with_name(f"{path.name}.damaged-{stamp}")
+    for suffix in ("-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(kept.with_name(kept.name + suffix))
+    path.rename(kept)
+    return kept
+
+
+class _closing:  # noqa: N801 -- a context manager, used like a function
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self.db
+
+    def __exit__(self, *_: object) -> None:
+        self.db.close()
+
+
+def _reader(path: Path) -> _closing:
+    return _closing(
+        sqlite3.connect(f"file:{path.absolute().as_posix().replace('?', '%3f')}?mode=ro", uri=True, timeout=2.0)
+    )

@@ -1,0 +1,147 @@
+"""Locks name their holder, the audit chain shows every change, copies are whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from state import audit, db
+from state.audit import AuditError, AuditLog
+from state.files import remove_durably, write_durably
+from state.locks import AccountLock, InstanceLock, LockedError, instance_holder
+from state.migrate import MigrationError, available, statements
+from state.store import Store
+from tests.support import eventually
+from trading.machine import Save, Table
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_refusal_of_a_second_instance_names_the_holder_and_death_frees_the_lock(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from state.locks import InstanceLock; "
+        "lock = InstanceLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(LockedError, match=f"pid {holder.pid}"):
+        InstanceLock(tmp_path)
+    assert instance_holder(tmp_path) == holder.pid
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    lock = InstanceLock(tmp_path)
+    assert instance_holder(tmp_path) == os.getpid()
+    lock.release()
+    assert instance_holder(tmp_path) is None
+
+
+def test_one_account_is_held_once_whatever_the_data_dir():
+    tag = f"t{os.getpid()}"
+    lock = AccountLock(tag)
+    with pytest.raises(LockedError, match="same account"):
+        AccountLock(tag)
+    lock.release()
+    AccountLock(tag).release()
+
+
+def _log(path, lines):
+    log = AuditLog(path)
+    for n in range(lines):
+        log.append(f"2026-01-01T00:00:0{n}Z", {"kind": "decision", "n": n})
+    log.close()
+
+
+def test_the_chain_goes_on_over_restarts_and_verifies(tmp_path):
+    for _ in range(3):
+        _log(tmp_path / "oms.jsonl", 3)
+    assert audit.verify(tmp_path) == {"oms.jsonl": 9}
+
+
+def test_a_torn_tail_is_cut_at_every_byte_and_the_next_line_is_not_lost(tmp_path):
+    path = tmp_path / "oms.jsonl"
+    _log(path, 3)
+    whole = path.read_bytes()
+    last_start = whole.rfind(b"\n", 0, len(whole) - 1) + 1
+    for end in range(last_start + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        log = AuditLog(path)
+        assert log.cut_bytes == end - last_start
+        log.append("2026-01-01T00:00:09Z", {"after": "the cut"})
+        log.close()
+        assert [line["record"] for line in audit.read(path)][-1] == {"after": "the cut"}
+        assert audit.verify(tmp_path) == {"oms.jsonl": 3}
+
+
+@pytest.mark.parametrize("damage", ["change", "drop", "swap"])
+def test_every_damage_in_the_middle_shows(tmp_path, damage):
+    path = tmp_path / "oms.jsonl"
+    _log(path, 5)
+    lines = path.read_bytes().splitlines(keepends=True)
+    if damage == "change":
+        lines[2] = lines[2].replace(b'"n":2}', b'"n":7}')
+    elif damage == "drop":
+        del lines[2]
+    else:
+        lines[2], lines[3] = lines[3], lines[2]
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(AuditError, match="line 3"):
+        audit.verify(tmp_path)
+
+
+def test_a_backup_of_a_store_in_use_is_whole_and_the_check_counts_rows(tmp_path):
+    store = Store(tmp_path / "bulkhead.db", [Table("things", columns={"n": "integer"})])
+    store.commit([Save("things", str(n), {"n": n}) for n in range(100)])  # still in the WAL
+    copies = db.backup(tmp_path, tmp_path / "copy")
+    assert [copy.name for copy in copies] == ["bulkhead.db"]
+    finding = db.check(copies[0])
+    assert finding.problems == ()
+    assert finding.rows["things"] == 100
+    assert sqlite3.connect(copies[0]).execute("SELECT max(n) FROM things").fetchone() == (99,)
+    kept = db.set_aside(tmp_path / "bulkhead.db")
+    assert kept.exists()
+    assert not (tmp_path / "bulkhead.db").exists()
+
+
+def test_the_check_of_a_damaged_store_names_the_way_out(tmp_path):
+    path = tmp_path / "bulkhead.db"
+    path.write_bytes(b"garbage" * 1000)
+    assert "adopt-from-venue" in db.check(path).problems[0]
+
+
+def test_a_database_from_a_newer_version_is_refused(tmp_path):
+    path = tmp_path / "bulkhead.db"
+    count = len(available("bulkhead"))
+    raw = sqlite3.connect(path)
+    raw.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT, digest TEXT, applied_at TEXT)")
+    raw.execute("INSERT INTO migrations VALUES (?, 'future', 'x', '')", (count + 1,))
+    raw.commit()
+    raw.close()
+    with pytest.raises(MigrationError, match="newer Bulkhead"):
+        Store(path, [])
+
+
+def test_migrations_are_cut_into_single_statements_and_unfinished_ones_refused():
+    assert statements("-- views\nCREATE VIEW a AS\n SELECT 1;\nCREATE VIEW b AS SELECT 2;\n") == [
+        "-- views\nCREATE VIEW a AS\n SELECT 1;",
+        "CREATE VIEW b AS SELECT 2;",
+    ]
+    with pytest.raises(MigrationError, match="middle of a statement"):
+        statements("CREATE VIEW a AS SELECT 1")
+
+
+def test_a_failed_durable_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "deep" / "file"
+    write_durably(path, b"old")
+    with pytest.raises(OSError):
+        write_durably(path / "below a file", b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+    remove_durably(path)
+    remove_durably(path)
+    assert eventually(lambda: not path.exists())
