@@ -23,6 +23,10 @@ from trading.machine import Cell, Row, Rows, Save, Table
 
 PROBE_BYTES = 65_536
 _TYPES: Mapping[str, tuple[type, ...]] = {"text": (str,), "integer": (int, bool), "real": (float, int)}
+_ACTED = (
+    "INSERT INTO store_clock VALUES ('acted', ?) "
+    "ON CONFLICT (key) DO UPDATE SET venue_s = max(venue_s, excluded.venue_s)"
+)
 _WHOLE_ROW = "row"  # the one column of a table that declares none
 
 
@@ -97,6 +101,7 @@ class Store:
         db = self._db
         db.execute("BEGIN IMMEDIATE")
         db.execute("CREATE TABLE IF NOT EXISTS store_probe (key TEXT PRIMARY KEY, body BLOB)")
+        db.execute("CREATE TABLE IF NOT EXISTS store_clock (key TEXT PRIMARY KEY, venue_s REAL NOT NULL)")
         for table in tables:
             columns = _columns(table)
             body = "".join(f', "{name}" {kind.upper()}' for name, kind in columns.items())
@@ -115,9 +120,9 @@ class Store:
             db.execute(f'CREATE INDEX IF NOT EXISTS "{table.name}_live" ON "{table.name}" (live) WHERE live = 1')
         db.execute("COMMIT")
 
-    def commit(self, saves: Iterable[Save]) -> None:
-        """All rows in one transaction, on the disk when it returns. Raises StoreError or FactConflictError; KeyError for
-        what was not declared, ValueError for a cell of another type.
+    def commit(self, saves: Iterable[Save], acted_s: float | None = None) -> None:
+        """All rows in one transaction, on the disk when it returns. acted_s: the (trusted) venue time acted on, kept at its
+        highest. Raises StoreError or FactConflictError; KeyError for what was not declared, ValueError for a cell of another type.
         """
         db = self._db
         try:
@@ -125,6 +130,8 @@ class Store:
             try:
                 for save in saves:
                     self._save(save)
+                if acted_s is not None:
+                    db.execute(_ACTED, (acted_s,))
             except BaseException:
                 db.execute("ROLLBACK")
                 raise
@@ -150,6 +157,11 @@ class Store:
                             f"and must not become {cell!r}"
                         )
         self._db.execute(self._upserts[table.name], (save.key, *cells.values()))
+
+    def acted_s(self) -> float:
+        """The highest venue time that any commit acted on; a clock below it is not to be trusted. 0.0 before the first."""
+        found = self._db.execute("SELECT venue_s FROM store_clock").fetchone()
+        return float(found[0]) if found else 0.0
 
     def live_rows(self) -> Rows:
         """By table and key, the live rows, in order of first save."""

@@ -1,0 +1,158 @@
+"""The actor around a machine: mail in, effects out, and what the store's state demands of the process (protocol section 8).
+
+A shell is a subclass: `make_machine`, and what its machine asks of `io`. The store is opened and probed first. While it
+takes no writes the machine is not started: the actor is ready all the same, answers pings and Drain, says so each
+second, and starts by itself when there is room again. A commit that fails later ends the process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+from loguru import logger
+
+from actors.clock import Clock
+from actors.host import MachineHost, NoStore, StorePort
+from actors.market import MarketReader
+from actors.notes import People
+from actors.plan import RunPlan
+from actors.words import StoreParked, tree_state
+from state.store import Store, StoreError
+from supervision.actor import SupervisedActor
+from supervision.messages import TreeSnapshot
+from telemetry import log
+from trading.machine import Incarnation, Instant, Machine, Note
+from trading.messages.control import Condition, Drain, Drained
+
+PROBE_S = 1.0
+CONDITION_S = 10.0
+_MACHINE, _PROBE = "machine's timers", "probe the store"
+
+
+class MachineActor(SupervisedActor):
+    """Class attributes say what the role needs. store_file: None for machines that save nothing."""
+
+    store_file: ClassVar[str | None] = None
+    synchronous: ClassVar[str] = "FULL"
+    wants_bars: ClassVar[bool] = False
+    bell: ClassVar[bool] = False
+    host: MachineHost | None = None
+    plan: RunPlan
+
+    # ---- what a shell says -------------------------------------------------------------------------------------------
+
+    def make_machine(self) -> Machine:
+        raise NotImplementedError
+
+    def make_store(self, machine: Machine) -> StorePort:
+        if self.store_file is None:
+            return NoStore()
+        return Store(self.plan.data_dir / self.store_file, machine.tables, synchronous=self.synchronous)
+
+    def started(self) -> None:
+        """After `recover`: threads, watches. Not called while the store is parked."""
+
+    def io(self, request: object) -> None:
+        """Carry out what the machine sent to `io`; answers go to `self.give(answer)`."""
+        raise TypeError(f"{self.child_id} has no shell for {request!r}")
+
+    def route(self, role: str, message: object) -> None:
+        """Where a Send goes; shells with ports of their own override it."""
+        if role == "io":
+            self.io(message)
+        elif not self.tell(role, message):
+            self.counts[f"undelivered to {role}"] += 1
+
+    # ---- the life ----------------------------------------------------------------------------------------------------
+
+    def init(self, args: RunPlan) -> None:
+        self.plan = args
+        self.counts: Counter[str] = Counter()
+        log.set_up(args.data_dir / "logs", self.child_id)
+        self.clock = Clock(args.run_folder)
+        self.people = People(args, self.child_id, self.tell)
+        self._said_parked_s = -CONDITION_S
+        self._start()
+
+    def _start(self) -> None:
+        machine = self.make_machine()
+        try:
+            store = self.make_store(machine)
+            store.probe()
+        except StoreError as error:
+            self._park(str(error))
+            return
+        market = None
+        if self.wants_bars or self.bell or machine.products():
+            market = MarketReader(self.plan.run_folder, self.child_id, wants_bars=self.wants_bars, bell=self.bell)
+            if market.bell is not None:
+                self.watch(market.bell, lambda: self._rung(market))
+        self.host = MachineHost(machine, store, self.clock, send=self.route, note=self.note, market=market)
+        self.host.recover()
+        self.started()
+        self._arm_wakes()
+
+    def _park(self, reason: str) -> None:
+        now = self.clock.now()
+        parked = StoreParked(role=self.child_id, incarnation=self.incarnation, parked=True, reason=reason)
+        self.tell("main", parked)
+        if now.boot_s - self._said_parked_s >= CONDITION_S:
+            self._said_parked_s = now.boot_s
+            self._condition(active=True, text=f"the store of {self.child_id} does not take writes: {reason}")
+        self.wake_in(_PROBE, PROBE_S)
+
+    def _condition(self, *, active: bool, text: str) -> None:
+        condition = Condition(fingerprint=f"store:{self.child_id}", level="critical", active=active, text=text)
+        logger.error(text)
+        for role in ("alerts", "operator", "console"):
+            self.tell(role, condition)
+
+    # ---- mail --------------------------------------------------------------------------------------------------------
+
+    def give(self, message: object) -> None:
+        """A message to the machine, whoever it is from; lost while parked."""
+        if self.host is not None:
+            self.host.handle(message)
+            self._arm_wakes()
+        elif isinstance(message, Drain):
+            self.tell("main", Drained(run_number=message.run_number, role=self.child_id, clean=False))
+
+    def receive_from(self, sender_id: str, sender_incarnation: Incarnation, body: Any) -> None:  # noqa: ARG002
+        self.give(body)
+
+    def receiveMsg_TreeSnapshot(self, message: TreeSnapshot, _sender: Any) -> None:  # noqa: N802
+        self.give(tree_state(message))
+
+    def peer_restarted(self, child_id: str, incarnation: Incarnation) -> None:
+        if self.host is not None:
+            self.host.peer_restarted(child_id, incarnation)
+            self._arm_wakes()
+
+    def woke(self, key: Hashable) -> None:
+        if key == _MACHINE and self.host is not None:
+            self.host.wake_due()
+            self._arm_wakes()
+        elif key == _PROBE:
+            self._start()
+            if self.host is not None:
+                self._condition(active=False, text=f"the store of {self.child_id} takes writes again")
+                self.tell("main", StoreParked(role=self.child_id, incarnation=self.incarnation, parked=False))
+
+    def _rung(self, market: MarketReader) -> None:
+        market.rung()
+        if self.host is not None:
+            self.host.look_at_market()
+            self._arm_wakes()
+
+    def _arm_wakes(self) -> None:
+        due = self.host.next_wake_boot_s() if self.host is not None else None
+        if due is not None:
+            self.wake_in(_MACHINE, max(0.0, due - self.clock.now().boot_s))
+
+    def note(self, note: Note, now: Instant) -> None:
+        self.people.note(note, now)
+
+    def log_failure(self, text: str) -> None:
+        logger.bind(incarnation=self.incarnation).error(text)
