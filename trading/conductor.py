@@ -141,7 +141,7 @@ class ConductorMachine(QuietMachine):
                 self.failed = self.failed or "the guardian's fence closed this run"
                 return self._stop(f"guardian fence for run {run}", now)
             case RootEnded():
-                return self._root_gave_up(message.reason, now)
+                return self._lost_root(message.reason, now, gave_up=message.gave_up)
             case FenceWritten(fence="drain", error="") if message.run_number == self.run_number:
                 return self._drain(now) if self.phase is Phase.FENCING else ()
             case Drained(run_number=self.run_number):
@@ -189,7 +189,7 @@ class ConductorMachine(QuietMachine):
     def _hear_tree(self, tree: TreeState, now: Instant) -> Effects:
         self._tree = tree
         if not tree.root_alive and self.phase is Phase.RUNNING:
-            return self._root_gave_up("root is gone", now)
+            return self._lost_root("root is gone", now, gave_up=False)
         return ()
 
     def _beat(self, now: Instant) -> Effects:
@@ -254,19 +254,20 @@ class ConductorMachine(QuietMachine):
             Send(role, drain) for role in DRAINERS if role not in self._drained or not self._drained[role].clean
         )
 
-    def _root_gave_up(self, reason: str, now: Instant) -> Effects:
-        """No tree, no drain: the kill is engaged by file, the venue is swept, the exit is non-zero."""
+    def _lost_root(self, reason: str, now: Instant, *, gave_up: bool) -> Effects:
+        """No tree, no drain: the venue is swept, the exit is non-zero; giving up also engages the kill, by file."""
         if self._root_ended or self._stopped is not None or self.phase is Phase.STOPPING:
             return ()
         self._root_ended = True
-        self.failed = self.failed or f"root gave up: {reason}"
+        cause = f"root gave up: {reason}" if gave_up else f"root died: {reason}"
+        self.failed = self.failed or cause
         self.reason = self.reason or self.failed
         self._asked_boot_s = now.boot_s
         self.phase = Phase.STOPPING
-        cause = f"root gave up: {reason}"
+        kill = (Send("io", EngageKillFile(cause=cause)),) if gave_up else ()
         return (
             self._save("draining"),
-            Send("io", EngageKillFile(cause=cause)),
+            *kill,
             *self._sweep_now(now, self.settings.root_ended_sweep_s),
             Send("io", StopTree(reason=cause, kill_at_boot_s=now.boot_s + 2.0)),
             Wake("exit", now.boot_s + self.settings.root_ended_sweep_s),

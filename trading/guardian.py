@@ -32,6 +32,7 @@ from trading.messages.control import (
     SweepReport,
     WriteFence,
 )
+from trading.protections import Protections
 
 
 @frozen(kw_only=True)
@@ -52,7 +53,15 @@ class GuardianMachine(QuietMachine):
 
     role: ClassVar[str] = "guardian"
 
-    def __init__(self, *, settings: GuardianSettings, me: Incarnation, run_number: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        settings: GuardianSettings,
+        me: Incarnation,
+        run_number: int = 0,
+        protections: Protections | None = None,
+    ) -> None:
+        self._protections = protections or Protections()
         self.settings = settings
         self.me = me
         self.run_number = run_number
@@ -99,6 +108,8 @@ class GuardianMachine(QuietMachine):
             self.silent_loops += 1
             self.still_loops += 1
         out: list[Effect] = list(self._loop(now))
+        if not self._protections.guardian:
+            return out
         if not self.fired and self.silent_loops >= self.settings.fire_loops:
             out += self._fire(f"no ready beat of run {self.run_number} for {self.silent_loops} s", now)
         elif self.fired:

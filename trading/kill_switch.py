@@ -52,6 +52,7 @@ from trading.messages.control import (
     SweepReport,
     UniverseSnapshot,
 )
+from trading.protections import Protections
 from trading.publish import WAKE_KEY, ConditionBoard, Publisher
 
 COMMANDS_REMEMBERED = 200
@@ -85,7 +86,15 @@ class KillSwitchMachine(QuietMachine):
     role: ClassVar[str] = "kill_switch"
     tables = (Table("kill", columns=_COLUMNS),)
 
-    def __init__(self, *, settings: KillSwitchSettings, me: Incarnation, products: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        settings: KillSwitchSettings,
+        me: Incarnation,
+        products: tuple[str, ...] = (),
+        protections: Protections | None = None,
+    ) -> None:
+        self._protections = protections or Protections()
         self.settings = settings
         self.me = me
         self.snapshot = KillSnapshot(n=0, engaged=False, incarnation=me)
@@ -106,7 +115,7 @@ class KillSwitchMachine(QuietMachine):
         if record is not None:
             self._commands = dict.fromkeys(text for text in str(record.get("commands") or "").split(" ") if text)
             self.pause_name = str(record.get("pause_name") or "")
-        said = record if record is not None and record.get("engaged") else file
+        said = record if record is not None and record.get("engaged") and self._protections.latch else file
         self.source = str((said or {}).get("source") or "") if said else ""
         self.snapshot = evolve(
             self.snapshot,
@@ -255,6 +264,8 @@ class KillSwitchMachine(QuietMachine):
 
     def _order_sweep(self, now: Instant) -> list[Effect]:
         self.sweep = None
+        if not self._protections.kill_sweep:
+            return []
         until = now.boot_s + self.settings.sweep_s
         order = SweepOrdered(reason=f"kill switch {self._words()}", until_boot_s=until)
         return [Send("io", order), Wake("sweep", now.boot_s + self.settings.sweep_patience_s)]

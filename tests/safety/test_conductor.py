@@ -215,14 +215,15 @@ def test_a_run_that_sees_its_own_guardians_fence_drains_and_exits_1():
 
 
 @pytest.mark.parametrize("how", ["message", "tree"])
-def test_when_root_gives_up_the_kill_is_engaged_the_venue_is_swept_and_the_exit_is_1(how):
+def test_when_root_ends_the_venue_is_swept_and_the_exit_is_1_and_giving_up_engages_the_kill(how):
     w = World()
     w.trees(2)
     if how == "message":
-        w.tell(RootEnded(reason="4 restarts in 600 s"), 5.0)
+        w.tell(RootEnded(reason="4 restarts in 600 s", gave_up=True), 5.0)
     else:
         w.tell(TreeState(children=(), taken_boot_s=w.stage.boot_s, root_alive=False), 5.0)
-    assert [type(r) for _, r in w.shell.asked][:3] == [EngageKillFile, SweepOrdered, StopTree]
+    kill = [EngageKillFile] if how == "message" else []
+    assert [type(r) for _, r in w.shell.asked][: len(kill) + 2] == [*kill, SweepOrdered, StopTree]
     assert w.leave.exit_code == 1
 
 

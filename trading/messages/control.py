@@ -315,9 +315,13 @@ class StopAsked:
 
 @frozen(kw_only=True)
 class RootEnded:
-    """The host -> conductor: root has given up or died without being asked. The venue is swept and the exit is non-zero."""
+    """The host -> conductor: root has given up or died without being asked. The venue is swept and the exit is non-zero.
+
+    gave_up: by restart intensity; this alone also engages the kill switch (a person must look before anything trades).
+    """
 
     reason: str
+    gave_up: bool = False
 
 
 @frozen(kw_only=True)
