@@ -195,12 +195,12 @@ class FeedSession:
                 counts["unknown_channels"] += 1
                 return []
             exchange_s = venue_seconds(frame["timestamp"])
+            self._clock(exchange_s)
             happenings = handler(frame["events"], exchange_s, received_boot_s)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             # Everything a wrong shape can raise; handlers change nothing before they have read the whole frame.
             return self._unreadable(channel, frame, received_boot_s, f"{channel}: {type(error).__name__} {error}"[:200])
         self.alive_boot_s = received_boot_s
-        self._clock(exchange_s)
         return happenings
 
     def tick(self, now_boot_s: float) -> list[Happening]:
@@ -456,10 +456,10 @@ class FeedSession:
                 out.append(CandleSeen(row["product_id"], int(row["start"]), opened, high, low, close, volume))
         return out
 
-    def _heartbeats(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
+    def _heartbeats(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
         # A string on the market host, an integer on the user host; the serving process's uptime, not our message count.
         counter = str(events[0]["heartbeat_counter"]) if events else ""
-        return [Heartbeat(exchange_s, received_boot_s, counter[:32])]
+        return [Heartbeat(self.venue_s, received_boot_s, counter[:32])]
 
     def _subscriptions(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
         channels: dict[str, tuple[str, ...]] = {}
