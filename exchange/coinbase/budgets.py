@@ -52,6 +52,10 @@ class BudgetSettings:
         return found
 
 
+_ROUNDING = 1e-6
+"""So that a wake at exactly the ready time finds its token, whatever float arithmetic did."""
+
+
 @define
 class TokenBucket:
     """Tokens grow with boot time up to `burst`. May be in debt: what was used beyond is paid back before the next."""
@@ -67,7 +71,7 @@ class TokenBucket:
     def take(self, now_boot_s: float, *, urgent: bool) -> bool:
         """One token, unless that would touch the reserve and the request is not urgent."""
         available = self.available(now_boot_s)
-        if available < 1.0 + (0.0 if urgent else self.rate.reserve):
+        if available + _ROUNDING < 1.0 + (0.0 if urgent else self.rate.reserve):
             return False
         self.tokens, self.at_boot_s = available - 1.0, max(now_boot_s, self.at_boot_s)
         return True
