@@ -1,0 +1,472 @@
+"""Risk: judges proposals on a version of the book, one approval outstanding, and remembers losses (DESIGN sections 4, 5).
+
+It stores no reservation: the intent row that oms inserts is the reservation, and oms admits only on the version that was
+judged. Proposals wait in order of arrival; what is transient holds a proposal until its deadline; permissions expire
+after 2 s of silence. The rules stand in `rules/book.py`, the caps in `caps.py` (which oms asserts again with exactly the
+numbers in `Approved`), the size in `sizing.py`, the money in `money.py`. Durable are latches and the high-water mark.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import ClassVar
+
+from attrs import define, evolve
+
+from trading.caps import check_caps, exposures, room_usd, worst_usd
+from trading.data_guards import DataGuardSettings
+from trading.denied import Denied, denied, measured
+from trading.limits import cap_numbers
+from trading.machine import (
+    Effect,
+    Effects,
+    Incarnation,
+    Instant,
+    Note,
+    PeerRestarted,
+    QuietMachine,
+    Rows,
+    Send,
+    Wake,
+    Woke,
+)
+from trading.messages.book import BookSnapshot, Counters, Recovery
+from trading.messages.control import (
+    CatalogSnapshot,
+    Condition,
+    Drain,
+    Drained,
+    HealthSnapshot,
+    KillSnapshot,
+    Rearm,
+    UniverseSnapshot,
+)
+from trading.messages.decisions import Admitted, Approved, Proposal, Refused, Stale, Verdict
+from trading.messages.market import Quote
+from trading.money_watch import TABLES, MoneyWatch
+from trading.publish import WAKE_KEY, ConditionBoard
+from trading.risk_settings import RiskSettings
+from trading.rules.book import first_denial
+from trading.rules.case import HELD_BACK, Case
+from trading.sizing import SizingInputs, size
+from trading.strategies.registry import StrategySettings
+from trading.tiers import TierSettings, groups_of
+from trading.values import ZERO, derived_id, plain
+
+TICK_S = 0.5
+VERDICTS_KEPT = 2048
+
+EMPTY_BOOK = BookSnapshot(
+    version=((0, 0), 0),
+    recovery=Recovery.RECOVERING,
+    writable=True,
+    draining=False,
+    orders=(),
+    positions=(),
+    cooldowns=(),
+    counters=Counters(),
+    quote_available_usd=ZERO,
+    quote_total_usd=ZERO,
+    foreign=(),
+    unbooked=(),
+    admitted_recently=(),
+    flows_usd=ZERO,
+    realised_today_usd=ZERO,
+    realised_week_usd=ZERO,
+    balances_complete_boot_s=None,
+    unknown_products=(),
+    drift_usd=ZERO,
+    drift_count=0,
+    taken_boot_s=-1e18,
+    cooldowns_complete=False,
+)
+"""Before oms was heard; the lease rule denies long before anybody reads it."""
+
+
+@define
+class Waiting:
+    """A proposal in the queue. stale_on: the version it lost on; it is judged again on a newer one only."""
+
+    proposal: Proposal
+    stale_n: int = 0
+    stale_on: object = None
+    held: Denied | None = None
+
+
+class RiskMachine(QuietMachine):
+    role: ClassVar[str] = "risk"
+    tables = TABLES
+
+    def __init__(
+        self,
+        *,
+        settings: RiskSettings,
+        me: Incarnation,
+        tiers: Mapping[str, TierSettings],
+        themes: Mapping[str, tuple[str, ...]],
+        strategies: Mapping[str, StrategySettings],
+        guards: DataGuardSettings,
+    ) -> None:
+        self._settings = settings
+        self._me = me
+        self._tiers = dict(tiers)
+        self._groups = groups_of(self._tiers, dict(themes))
+        self._strategies = strategies
+        self._guards = guards
+        self._heard: dict[str, float] = {}
+        self._book = EMPTY_BOOK
+        self._kill = KillSnapshot(n=0, engaged=True, cause="kill_switch was never heard")
+        self._health = HealthSnapshot(n=0, breakers=())
+        self._universe = UniverseSnapshot(n=0, entries=(), regime="chop", regime_confidence=0.0)
+        self._catalog = CatalogSnapshot(n=0, products=(), fees=None, fetched_boot_s=-1e18)
+        self._draining = False
+        self._queue: OrderedDict[str, Waiting] = OrderedDict()
+        self._outstanding: tuple[Waiting, Approved] | None = None
+        self._behind_version: object = None
+        self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
+        self._board = ConditionBoard()
+        self._money = MoneyWatch(settings, guards, me, self._board)
+
+    # -- the seam ------------------------------------------------------------------------------------------------
+
+    def products(self) -> Sequence[str]:
+        """Everything that is held, on order or may be proposed: NAV needs all of it, in product order."""
+        names = {entry.product_id for entry in self._universe.entries}
+        names.update(one.product_id for one in self._book.positions)
+        names.update(one.product_id for one in self._book.orders)
+        if self._settings.caps.count_foreign:
+            names.update(f"{one.currency}-USD" for one in self._book.foreign)
+        return tuple(sorted(names))
+
+    def recover(self, rows: Rows, now: Instant) -> Effects:
+        self._money.recover(rows)
+        return (*self._money.publish(now, changed=True), Wake("tick", now.boot_s + TICK_S))
+
+    def on_quote(self, quote: Quote, now: Instant) -> Effects:
+        """Marks only: risk judges at proposals and looks at NAV every 0.5 s."""
+        self._money.on_quote(quote, now)
+        return ()
+
+    def handle(self, message: object, now: Instant) -> Effects:
+        match message:
+            case Proposal():
+                return self._proposal(message, now)
+            case BookSnapshot():
+                return self._hear("oms", now, self._took_book(message, now))
+            case KillSnapshot():
+                self._kill = message
+                return self._hear("kill_switch", now)
+            case HealthSnapshot():
+                self._health = message
+                return self._hear("health_monitor", now)
+            case UniverseSnapshot():
+                self._universe = message
+                return self._hear("universe", now)
+            case CatalogSnapshot():
+                self._catalog = message
+                return self._hear("catalog", now)
+            case Admitted():
+                return self._admitted(message, now)
+            case Stale():
+                return self._stale(message, now)
+            case Refused():
+                return self._refused(message, now)
+            case Woke(key="tick"):
+                return self._tick(now)
+            case Woke(key=key) if key == WAKE_KEY:
+                return self._money.publish(now, changed=False)
+            case PeerRestarted(role="oms") if self._outstanding is not None:
+                return (Send("oms", self._outstanding[1]),)
+            case Rearm():
+                return self._money.rearm(message, self._book, now)
+            case Drain():
+                self._draining = True
+                done = Drained(run_number=message.run_number, role=self.role, clean=True)
+                return (*self._judge(now), Send("main", done))
+        return ()
+
+    def _hear(self, role: str, now: Instant, effects: list[Effect] | None = None) -> Effects:
+        self._heard[role] = now.boot_s
+        if not self._queue or self._outstanding is not None:
+            return effects or ()
+        return [*(effects or ()), *self._judge(now)]
+
+    # -- the road of a proposal ----------------------------------------------------------------------------------
+
+    def _proposal(self, proposal: Proposal, now: Instant) -> Effects:
+        known = self._verdicts.get(proposal.proposal_id)
+        if known is not None:
+            return (Send(f"symbol:{proposal.product_id}", known),)
+        if self._listed(proposal.proposal_id):
+            return self._answer(proposal, None)
+        outstanding = self._outstanding
+        if outstanding is not None and outstanding[1].proposal.proposal_id == proposal.proposal_id:
+            return ()
+        if proposal.proposal_id not in self._queue:
+            self._queue[proposal.proposal_id] = Waiting(proposal)
+        return self._judge(now)
+
+    def _listed(self, proposal_id: str) -> bool:
+        """What lives must not be denied: the book lists open intents and all admissions of the last 60 s."""
+        book = self._book
+        return proposal_id in book.admitted_recently or any(one.proposal_id == proposal_id for one in book.orders)
+
+    def _judge(self, now: Instant) -> list[Effect]:
+        """Take proposals in order of arrival until one is approved; held ones keep their place."""
+        out: list[Effect] = []
+        if self._outstanding is not None:
+            return out
+        for proposal_id, waiting in list(self._queue.items()):
+            proposal = waiting.proposal
+            if self._listed(proposal_id):
+                out += self._answer(proposal, None)
+                continue
+            verdict = self._view(waiting, now)
+            if isinstance(verdict, Approved):
+                del self._queue[proposal_id]
+                self._outstanding = (waiting, verdict)
+                out += [Send("oms", verdict), Wake("repeat", now.boot_s + TICK_S)]
+                return out
+            if verdict.code in HELD_BACK and now.boot_s < proposal.valid_until_boot_s and not self._draining:
+                waiting.held = verdict
+                continue
+            out += self._answer(proposal, verdict)
+        return out
+
+    def _view(self, waiting: Waiting, now: Instant) -> Approved | Denied:
+        proposal, book = waiting.proposal, self._book
+        if now.boot_s >= proposal.valid_until_boot_s:
+            return waiting.held or denied(
+                "proposal_expired",
+                late_s=round(now.boot_s - proposal.valid_until_boot_s, 3),
+                waited_behind=len(self._queue) - 1,
+            )
+        if waiting.stale_on is not None and book.version == waiting.stale_on:
+            return denied("stale", version_n=book.version[1])
+        if self._behind_version is not None and book.version < self._behind_version:  # type: ignore[operator]
+            return denied("stale", waiting_for="the snapshot of the last admission")
+        self._money.value(book, now)
+        case = Case(
+            proposal=proposal,
+            now=now,
+            settings=self._settings,
+            guards=self._guards,
+            tiers=self._tiers,
+            strategies=self._strategies,
+            heard_boot_s=self._heard,
+            book=book,
+            kill=self._kill,
+            health=self._health,
+            universe=self._universe,
+            catalog=self._catalog,
+            latches=self._money.latches,
+            draining=self._draining,
+            quote=self._money.quotes.get(proposal.product_id),
+            quote_doubted=self._money.doubted(proposal.product_id),
+            nav_usd=self._money.nav_usd,
+            unpriced=self._money.unpriced,
+        )
+        no = first_denial(case)
+        return no if no is not None else self._size(case)
+
+    def _size(self, case: Case) -> Approved | Denied:
+        proposal, book, tier, product = case.proposal, case.book, case.tier, case.product
+        assert tier is not None
+        assert product is not None
+        assert case.entry is not None
+        assert case.quote is not None
+        assert case.nav_usd is not None
+        caps = cap_numbers(case, self._money.marks, self._groups, self._fee_rate())
+        standing = exposures(book, caps)
+        mark = self._money.marks.get(proposal.product_id, case.quote.mid)
+        room, rooms = room_usd(proposal.product_id, proposal.strategy, caps, standing)
+        sized = size(
+            SizingInputs(
+                nav_usd=case.nav_usd,
+                base_pct=tier.base_pct,
+                size_factor=_decimal(proposal.size_factor),
+                multiplier=_decimal(case.entry.size_multiplier),
+                conviction=_decimal(proposal.conviction),
+                stop_pct=proposal.plan.stop_pct,
+                volatility_pct=_decimal(proposal.volatility_pct if proposal.volatility_pct is not None else 50.0),
+                notional_usd_max=proposal.notional_usd,
+                room_usd=room,
+                available_usd=book.quote_available_usd,
+                depth_usd=_decimal(min(case.quote.depth_bid_usd or 0.0, case.quote.depth_ask_usd or 0.0)),
+                limit_price=proposal.limit_price,
+                mark=mark,
+                fee_rate=caps.fee_rate,
+                product=product,
+            ),
+            self._settings.sizing,
+        )
+        if isinstance(sized, Denied):
+            # The cap that left no room answers in its own name, so that people see which one it was.
+            tightest = min(rooms, key=lambda row: row[1])
+            if dict(sized.values).get("bound_by") == "caps":
+                probe = check_caps(
+                    book,
+                    proposal.product_id,
+                    proposal.strategy,
+                    tightest[1] + Decimal(str(dict(sized.values)["least_usd"])),
+                    caps,
+                    standing=standing,
+                )
+                return sized if probe is None else Denied(probe.code, probe.values)
+            return sized
+        worst = worst_usd(sized.base_size, proposal.limit_price, mark, caps.fee_rate)
+        over = check_caps(book, proposal.product_id, proposal.strategy, worst, caps, standing=standing)
+        if over is not None:
+            return over
+        return Approved(
+            approval_id=derived_id(proposal.proposal_id, book.version),
+            version=book.version,
+            proposal=proposal,
+            base_size=sized.base_size,
+            limit_price=proposal.limit_price,
+            post_only=proposal.post_only,
+            worst_usd=worst,
+            caps=evolve(
+                caps,
+                multipliers=measured(
+                    regime=self._universe.regime,
+                    multiplier=case.entry.size_multiplier,
+                    conviction=proposal.conviction,
+                    bound_by=sized.binding,
+                ),
+            ),
+            decided_boot_s=case.now.boot_s,
+        )
+
+    def _fee_rate(self) -> Decimal:
+        """Taker: max(configured, account), so that a maker order that crosses after all is still within its caps."""
+        fees = self._catalog.fees
+        fallback = self._settings.fee_rate_fallback
+        return fallback if fees is None else max(fallback, fees.taker_rate)
+
+    def _admitted(self, message: Admitted, now: Instant) -> Effects:
+        outstanding = self._outstanding
+        if outstanding is None or outstanding[1].proposal.proposal_id != message.proposal_id:
+            return ()
+        self._outstanding = None
+        self._behind_version = message.version if self._book.version < message.version else None
+        return [
+            *self._answer(outstanding[1].proposal, None, outstanding[1]),
+            Wake("repeat", None),
+            *self._judge(now),
+        ]
+
+    def _stale(self, message: Stale, now: Instant) -> Effects:
+        outstanding = self._outstanding
+        if outstanding is None or outstanding[1].approval_id != message.approval_id:
+            return ()
+        waiting, approved = outstanding
+        self._outstanding = None
+        waiting.stale_n += 1
+        waiting.stale_on = approved.version
+        if waiting.stale_n > self._settings.stale_retries_max:
+            no = denied("book_busy", versions=waiting.stale_n, limit=self._settings.stale_retries_max)
+            return [*self._answer(waiting.proposal, no), Wake("repeat", None), *self._judge(now)]
+        self._queue[waiting.proposal.proposal_id] = waiting
+        self._queue.move_to_end(waiting.proposal.proposal_id, last=False)
+        return [Wake("repeat", None), *self._judge(now)]
+
+    def _refused(self, message: Refused, now: Instant) -> Effects:
+        outstanding = self._outstanding
+        if outstanding is None or outstanding[1].approval_id != message.approval_id:
+            return ()
+        self._outstanding = None
+        text = f"oms refused an approval of risk for {outstanding[1].proposal.product_id}: {message.code}"
+        condition = Condition(
+            fingerprint=f"risk:refused:{message.code}",
+            level="critical",
+            active=True,
+            text=text,
+            values=dict(message.values),
+        )
+        told = self._board.stand(condition, now)
+        no = Denied(message.code, message.values)
+        return [*told, *self._answer(outstanding[1].proposal, no), Wake("repeat", None), *self._judge(now)]
+
+    def _answer(self, proposal: Proposal, no: Denied | None, approved: Approved | None = None) -> list[Effect]:
+        """The last word on a proposal, and its record. None: it lives."""
+        self._queue.pop(proposal.proposal_id, None)
+        verdict = Verdict(
+            proposal_id=proposal.proposal_id,
+            product_id=proposal.product_id,
+            admitted=no is None,
+            code="admitted" if no is None else no.code,
+            values=() if no is None else no.values,
+        )
+        self._verdicts[proposal.proposal_id] = verdict
+        if len(self._verdicts) > VERDICTS_KEPT:
+            self._verdicts.popitem(last=False)
+        extra: dict[str, object] = {}
+        if approved is not None:
+            extra = {
+                "base_size": plain(approved.base_size),
+                "limit_price": plain(approved.limit_price),
+                "worst_usd": plain(approved.worst_usd.quantize(Decimal("0.01"))),
+                **dict(approved.caps.multipliers),
+            }
+        note = Note(
+            "decision",
+            {
+                "product_id": proposal.product_id,
+                "code": verdict.code,
+                "text": proposal.reason,
+                "proposal_id": proposal.proposal_id,
+                "strategy": proposal.strategy,
+                "denied": no is not None,
+                "values": {**dict(verdict.values), **extra},
+            },
+        )
+        return [Send(f"symbol:{proposal.product_id}", verdict), note]
+
+    # -- the clock -----------------------------------------------------------------------------------------------
+
+    def _tick(self, now: Instant) -> Effects:
+        out: list[Effect] = [*self._money.look(self._book, now), *self._late(now), *self._judge(now)]
+        out.append(Wake("tick", now.boot_s + TICK_S))
+        return out
+
+    def _late(self, now: Instant) -> list[Effect]:
+        """Repeat an unanswered approval; past its deadline the book tells what became of it."""
+        if self._outstanding is None:
+            return []
+        _, approved = self._outstanding
+        proposal = approved.proposal
+        if self._listed(proposal.proposal_id):
+            self._outstanding = None
+            return self._answer(proposal, None, approved)
+        if now.boot_s < proposal.valid_until_boot_s:
+            return [Send("oms", approved)]
+        if self._book.taken_boot_s > proposal.valid_until_boot_s or now.boot_s > proposal.valid_until_boot_s + 2.0:
+            self._outstanding = None
+            no = denied(
+                "permission_expired", what="no answer from oms", waited_s=round(now.boot_s - approved.decided_boot_s, 2)
+            )
+            return self._answer(proposal, no)
+        return []
+
+    def _took_book(self, book: BookSnapshot, now: Instant) -> list[Effect]:
+        if book.product_id is not None:
+            return []  # a slice is for symbols
+        if book.version[0] == self._book.version[0] and book.version < self._book.version:
+            return []  # an older one that came late
+        self._book = book
+        if self._behind_version is not None and book.version >= self._behind_version:  # type: ignore[operator]
+            self._behind_version = None
+        out: list[Effect] = []
+        if self._outstanding is not None and self._listed(self._outstanding[1].proposal.proposal_id):
+            _, approved = self._outstanding
+            self._outstanding = None
+            out = self._answer(approved.proposal, None, approved)
+        return [*out, *self._money.look(self._book, now)]
+
+
+def _decimal(value: float) -> Decimal:
+    """A signal's float on its way into money: 8 digits after the point are more than it means."""
+    return Decimal(f"{value:.8f}")
