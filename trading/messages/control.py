@@ -102,7 +102,7 @@ class CatalogSnapshot:
     """catalog -> risk, oms, exits, gateway, universe, symbols. fetched_boot_s: age of the data, not of the message.
 
     exchange: component states of the status page and channel, worst first; `entries_closed` with its reason when they
-    stop entries.
+    stop entries; `size_multiplier` below 1 when they only clamp.
     """
 
     n: int
@@ -113,6 +113,46 @@ class CatalogSnapshot:
     entries_closed: bool = False
     kill_wanted: bool = False
     incarnation: Incarnation = (0, 0)
+    size_multiplier: float = 1.0
+
+
+@frozen(kw_only=True)
+class ExchangeStatus:
+    """Who reads the venue's status page -> catalog. reachable False: nothing was learned (`error` says why).
+
+    In the page's own words: indicator none, minor, major, critical; components (name, operational |
+    degraded_performance | partial_outage | major_outage | under_maintenance); incidents (name, impact) unresolved;
+    maintenances (name, status) of those in progress.
+    """
+
+    reachable: bool
+    read_boot_s: float
+    indicator: str = "none"
+    components: tuple[tuple[str, str], ...] = ()
+    incidents: tuple[tuple[str, str], ...] = ()
+    maintenances: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+
+@frozen(kw_only=True)
+class ProductStatusSeen:
+    """market_feed -> catalog: (product_id, status, message) from the `status` channel, between two readings of the metadata."""
+
+    products: tuple[tuple[str, str, str], ...]
+
+
+@frozen(kw_only=True)
+class ClockAnchored:
+    """catalog -> own shell: write `run/anchor.json`. Venue time was `venue_s` when the boot clock read `boot_s`.
+
+    drift_s: measured minus expected. trusted False: the drift check fails, and no durable deadline may be judged.
+    """
+
+    venue_s: float
+    boot_s: float
+    speed: float
+    trusted: bool
+    drift_s: float
 
 
 @frozen(kw_only=True)
