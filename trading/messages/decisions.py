@@ -206,3 +206,33 @@ class ExitRequest:
     product_id: str
     name: str
     cause: str
+
+
+@frozen(kw_only=True)
+class ArmedExit:
+    """One position as exits watches it. state: armed, leaving, blocked; `reason` of the last two.
+
+    price: newest believed mid, None while there is none; distance_to_stop_pct: of that price, negative beyond the stop.
+    """
+
+    position_id: str
+    product_id: str
+    state: str
+    reason: str
+    stop_price: Decimal
+    target_price: Decimal
+    hold_until_s: float
+    seen_size: Decimal
+    attempts: int = 0
+    price: Decimal | None = None
+    distance_to_stop_pct: float | None = None
+
+
+@frozen(kw_only=True)
+class ExitsSnapshot:
+    """exits -> console, operator: what is armed, since when, and what cannot be left."""
+
+    n: int
+    armed: tuple[ArmedExit, ...]
+    trading_state: str
+    incarnation: Incarnation = (0, 0)
