@@ -7,8 +7,8 @@ Knows nothing of Thespian: `MachineActor`, the main process and the guardian eac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from attrs import define
 
@@ -16,13 +16,13 @@ from actors.clock import Clock
 from trading.machine import (
     Effects,
     Instant,
-    Machine,
     Note,
     PeerRestarted,
     Row,
     Rows,
     Save,
     Send,
+    Table,
     Wake,
     Woke,
 )
@@ -37,6 +37,20 @@ class StorePort(Protocol):
     def live_rows(self) -> Rows: ...
     def probe(self) -> None: ...
     def close(self) -> None: ...
+
+
+class Thinker(Protocol):
+    """A machine as a host sees it: the seam of `trading/machine.py`, read-only."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def tables(self) -> Sequence[Table]: ...
+    def products(self) -> Sequence[str]: ...
+    def recover(self, rows: Rows, now: Instant) -> Effects: ...
+    def handle(self, message: object, now: Instant) -> Effects: ...
+    def on_quote(self, quote: Any, now: Instant) -> Effects: ...
+    def on_bar(self, bar: Any, now: Instant) -> Effects: ...
 
 
 class NoStore:
@@ -75,7 +89,7 @@ class MachineHost:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Thinker,
         store: StorePort,
         clock: Clock,
         *,

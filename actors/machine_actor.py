@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from loguru import logger
 
 from actors.clock import Clock
-from actors.host import MachineHost, NoStore, StorePort
+from actors.host import MachineHost, NoStore, StorePort, Thinker
 from actors.market import MarketReader
 from actors.notes import People
 from actors.plan import RunPlan
@@ -23,7 +23,7 @@ from state.store import Store, StoreError
 from supervision.actor import SupervisedActor
 from supervision.messages import TreeSnapshot
 from telemetry import log
-from trading.machine import Incarnation, Instant, Machine, Note
+from trading.machine import Incarnation, Instant, Note
 from trading.messages.control import Condition, Drain, Drained
 
 PROBE_S = 1.0
@@ -43,10 +43,10 @@ class MachineActor(SupervisedActor):
 
     # ---- what a shell says -------------------------------------------------------------------------------------------
 
-    def make_machine(self) -> Machine:
+    def make_machine(self) -> Thinker:
         raise NotImplementedError
 
-    def make_store(self, machine: Machine) -> StorePort:
+    def make_store(self, machine: Thinker) -> StorePort:
         if self.store_file is None:
             return NoStore()
         return Store(self.plan.data_dir / self.store_file, machine.tables, synchronous=self.synchronous)
@@ -120,10 +120,11 @@ class MachineActor(SupervisedActor):
             self.tell("main", Drained(run_number=message.run_number, role=self.child_id, clean=False))
 
     def receive_from(self, sender_id: str, sender_incarnation: Incarnation, body: Any) -> None:  # noqa: ARG002
-        self.give(body)
+        self.give(self.in_words(body))
 
-    def receiveMsg_TreeSnapshot(self, message: TreeSnapshot, _sender: Any) -> None:  # noqa: N802
-        self.give(tree_state(message))
+    def in_words(self, body: Any) -> Any:
+        """Supervision's words in those of `trading/messages`."""
+        return tree_state(body) if isinstance(body, TreeSnapshot) else body
 
     def peer_restarted(self, child_id: str, incarnation: Incarnation) -> None:
         if self.host is not None:

@@ -28,9 +28,9 @@ class People:
     def note(self, note: Note, now: Instant) -> None:
         values = jsonable(note.values)
         text = str(values.get("text") or values.get("code") or note.kind)
-        logger.bind(
-            kind=note.kind, at=utc_text(now.venue_s), config_hash=self._plan.config_hash, values=values
-        ).info(text)
+        logger.bind(kind=note.kind, at=utc_text(now.venue_s), config_hash=self._plan.config_hash, values=values).info(
+            text
+        )
         if note.kind in AUDITED:
             self._record(note.kind, values, now)
         noted = Noted(
