@@ -31,6 +31,7 @@ GUARDIAN_FENCE = "guardian.fence"
 BEAT = "beat"
 DRAIN = "drain"
 BEAT_BYTES = 64
+FILE_BYTES_MAX = 65_536
 ANY_RUN = 2**62
 BEAT_STATES = frozenset({"starting", "ready", "parked", "draining", "stopped"})
 
@@ -124,17 +125,20 @@ def read_kill_record(run_folder: Path) -> KillRecord | None:
     if found is None:
         return None
     known = {key: found[key] for key in _KILL_KEYS if key in found}
-    if not isinstance(known.get("engaged"), bool) or not isinstance(known.get("paused", False), bool):
-        raise ValueError(f"{KILL_RECORD}: engaged and paused must be true or false")
+    for name in ("engaged", "paused"):
+        value = known.get(name, False if name == "paused" else None)
+        if value not in (True, False):  # 1 and 0 too: rows hold no booleans of their own
+            raise ValueError(f"{KILL_RECORD}: {name} is {value!r}, neither true nor false")
+        known[name] = bool(value)
     return KillRecord(**known)
 
 
 _KILL_KEYS = tuple(attribute.name for attribute in fields(KillRecord))
 
 
-def write_kill_record(run_folder: Path, record: KillRecord) -> None:
-    """Durable when it returns; OSError when it is not."""
-    write_durably(run_folder / KILL_RECORD, asdict(record))
+def write_kill_record(run_folder: Path, record: KillRecord, **more: Any) -> None:
+    """Durable when it returns; OSError when it is not. more: further fields that kill_switch keeps beside (deduplication)."""
+    write_durably(run_folder / KILL_RECORD, {**more, **asdict(record)})
 
 
 def prepare_kill_file(run_folder: Path) -> None:
@@ -239,7 +243,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        found = json.loads(os.read(descriptor, 4096))
+        found = json.loads(os.read(descriptor, FILE_BYTES_MAX))
     finally:
         os.close(descriptor)
     if not isinstance(found, dict):

@@ -29,11 +29,11 @@ IN_FORCE = Protections()
 
 @frozen(kw_only=True)
 class PostingSettings:
-    """quote_age_entry_s_max: what risk accepts plus the 2 s that an order may wait. metadata_age_s_max: see catalog.py."""
+    """quote_age_entry_s_max: what risk accepts (5 s) plus the 2 s that an order may wait; metadata likewise (900 s)."""
 
-    quote_age_entry_s_max: float = 12.0
+    quote_age_entry_s_max: float = 7.0
     beat_age_s_max: float = 10.0
-    metadata_age_s_max: float = 1800.0
+    metadata_age_s_max: float = 902.0
 
 
 @frozen(kw_only=True)
@@ -163,7 +163,7 @@ def _quote(order: PlaceOrder, facts: PostFacts, settings: PostingSettings, prote
         return _no("data_unavailable", "no quote time")
     age_s = facts.now_boot_s - order.quote_received_boot_s
     if age_s > settings.quote_age_entry_s_max:
-        return _no("stale_quote", f"{age_s:.1f} s old")
+        return _no("quote_stale", f"{age_s:.1f} s old")
     return None
 
 
