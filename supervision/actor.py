@@ -1,0 +1,304 @@
+"""The actor that can be supervised: starts once, fails once and loudly, answers pings, knows its peers by id.
+
+Subclass it, give it hooks and `receiveMsg_X(self, message, sender)` methods; the class is named in a `ChildSpec`. An exception
+anywhere ends the process (exit code 70, traceback in its last words): a message is never handled twice, and no half-changed
+state lives on.
+"""
+
+# ruff: noqa: PTH123 -- plain paths: this runs in every fork
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Hashable, Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from thespian.actors import (
+    ActorExitRequest,
+    ActorTypeDispatcher,
+    PoisonMessage,
+    ThespianWatch,
+    WakeupMessage,
+    WatchMessage,
+)
+
+from supervision.directory import Directory
+from supervision.messages import (
+    Announced,
+    Envelope,
+    Ignore,
+    Incarnation,
+    Init,
+    Leaving,
+    Ping,
+    Pong,
+    Ready,
+    StopChild,
+    WantedChildren,
+)
+from supervision.timers import Timers
+from supervision.unix_base import EXIT_FAILED, leave
+from supervision.unix_transport import UnixTransport, address_at, framed
+from supervision.words import Words, leave_words
+
+DRAIN_S = 0.5
+"""How long an ending process waits for slow receivers to take its last messages."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_OUR_TIMER = "supervision: timer"
+
+
+class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
+    """One child. Hooks: `init`, `terminate`, `receive_from`, `woke`, `peer_restarted`, `log_failure`."""
+
+    child_id: str = ""
+    supervisor_id: str = ""
+    incarnation: Incarnation = (0, 0)
+    args: Any = None
+    undelivered: int = 0
+    """Messages that `tell` could not send."""
+    stale: int = 0
+    """Messages dropped because an older incarnation had sent them."""
+    directory: Directory
+    _timers: Timers
+    _callbacks: dict[int, Callable[[], object]]
+
+    # ---- hooks ------------------------------------------------------------------------------------------------------
+
+    def init(self, args: Any) -> Ignore | None:
+        """Once per life, before anything else. Return None, or `Ignore()` when there is nothing to do; raise to refuse."""
+
+    def terminate(self, reason: str) -> None:
+        """Last thing of a stop ("shutdown") and of `leave` (its word). Not called after an exception."""
+
+    def receive_from(self, sender_id: str, sender_incarnation: Incarnation, body: Any) -> None:
+        """A message that a peer has sent with `tell`. Never from an incarnation older than the newest known."""
+
+    def woke(self, key: Hashable) -> None:
+        """A timer of `wake_in` is due; never early."""
+
+    def peer_restarted(self, child_id: str, incarnation: Incarnation) -> None:
+        """The directory shows a new incarnation of a peer (or a peer that was not there before)."""
+
+    def log_failure(self, text: str) -> None:
+        """The process is about to end with exit code 70; `text` is the traceback. May not send."""
+        print(f"{self.child_id or type(self).__name__} {self.incarnation}: {text}", file=sys.stderr, flush=True)
+
+    # ---- what an actor can do ----------------------------------------------------------------------------------------
+
+    def tell(self, child_id: str, message: Any) -> bool:
+        """Send to the newest known incarnation of `child_id`. False, and counted, when it is unknown or gone."""
+        envelope = Envelope(self.child_id, self.incarnation, message)
+        if child_id == self.child_id:
+            self._transport.deliver(envelope)
+            return True
+        path = self.directory.path(child_id)
+        if path is None or not self._transport.post_frame(path, framed(envelope)):
+            self.undelivered += 1
+            return False
+        return True
+
+    def wanted_children(self, supervisor_id: str, version: int, children: Mapping[str, Any]) -> bool:
+        """Tell a dynamic supervisor which children (id -> args) it should have. The newest version wins; repeat it freely."""
+        return self.tell(supervisor_id, WantedChildren(version, dict(children)))
+
+    def leave(self, word: str = "normal") -> None:
+        """End after this handler: `terminate(word)`, then exit. The word is the exit reason: "normal" or "shutdown"."""
+        if word not in ("normal", "shutdown"):
+            raise ValueError(f"leave({word!r}): the word is normal or shutdown; raise for an abnormal end")
+        self._leaving = word
+
+    def wake_in(self, key: Hashable, seconds: float) -> None:
+        """Call `woke(key)` once, not before `seconds` have passed. Setting a key again replaces it."""
+        self._timers.set(key, time.monotonic() + seconds)
+        self._arm()
+
+    def wake_cancel(self, key: Hashable) -> None:
+        self._timers.cancel(key)
+
+    def watch(self, source: Any, callback: Callable[[], object]) -> None:
+        """Call `callback()` whenever `source` (a descriptor or something with `fileno()`) is readable."""
+        self._callbacks[source if isinstance(source, int) else source.fileno()] = callback
+        self._watching()
+
+    def unwatch(self, source: Any) -> None:
+        """Before closing it."""
+        self._callbacks.pop(source if isinstance(source, int) else source.fileno(), None)
+        self._watching()
+
+    # ---- the machinery ------------------------------------------------------------------------------------------------
+
+    _leaving: str | None = None
+    _was_ready: bool = False
+    _armed_s: float | None = None
+    _result: ThespianWatch | None = None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> SupervisedActor:
+        self: SupervisedActor = super().__new__(
+            cls
+        )  # here, so that a subclass may write an `__init__` without calling ours
+        self._timers = Timers()
+        self._callbacks = {}
+        self.directory = Directory()
+        return self
+
+    @property
+    def _transport(self) -> UnixTransport:
+        transport: UnixTransport = self._myRef.transport
+        return transport
+
+    def receiveMessage(self, message: Any, sender: Any) -> ThespianWatch | None:  # noqa: N802
+        """Thespian's entry. Nothing may escape from here: Thespian would run the handler again."""
+        try:
+            handler = self._OWN.get(type(message))
+            if handler is not None:
+                getattr(self, handler)(message, sender)
+            else:
+                super().receiveMessage(message, sender)
+            self._handled()
+            if self._leaving is not None:
+                self._leave_now(self._leaving)
+        except BaseException:  # the one place that catches everything
+            self._fail(traceback.format_exc(limit=-20))
+        return self._result
+
+    _OWN: ClassVar[dict[type, str]] = {
+        Init: "_on_init",
+        Ping: "_on_ping",
+        StopChild: "_on_stop",
+        ActorExitRequest: "_on_exit_request",
+        Announced: "_on_announced",
+        Envelope: "_on_envelope",
+        WakeupMessage: "_on_wakeup",
+        WatchMessage: "_on_watch",
+        PoisonMessage: "_on_poison",
+    }
+
+    def _handled(self) -> None:
+        """After each message."""
+
+    def _on_init(self, message: Init, _sender: Any) -> None:
+        self.child_id, self.incarnation, self.args = message.child_id, message.incarnation, message.args
+        self.supervisor_id, self._supervisor = message.supervisor_id, message.supervisor
+        self.directory = message.directory
+        self._take_lock(message.lock_path, message.lock_limit_s)
+        self._begin(message)
+
+    def _take_lock(self, path: str, limit_s: float) -> None:
+        """One live process per id: wait for an older life of ours to be gone. The descriptor is kept for life.
+
+        A POSIX lock: the kernel takes it back with the process, stopped or not, and no fork inherits it.
+        """
+        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline, pause_s = time.monotonic() + limit_s, 0.0002
+        while True:
+            try:
+                fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{path} is held by another process for more than {limit_s} s") from None
+                time.sleep(pause_s)
+                pause_s = min(0.005, pause_s * 2)
+            else:
+                return
+
+    def _begin(self, message: Init) -> None:
+        answer = self.init(message.args)
+        if isinstance(answer, Ignore):
+            self._say("ignore", "")
+            leave(0)
+        if answer is not None:
+            raise TypeError(f"{type(self).__name__}.init returned {answer!r}; it may return None or Ignore()")
+        self._ready()
+
+    def _ready(self) -> None:
+        self._was_ready = True
+        self._transport.post(self._supervisor, Ready(self.incarnation))
+
+    def _on_ping(self, message: Ping, sender: Any) -> None:
+        if message.incarnation == self.incarnation:
+            with open("/proc/self/statm", "rb") as file:
+                rss_bytes = int(file.read().split()[1]) * PAGE_BYTES
+            age_s = self._transport.take_mailbox_age_s()
+            self._transport.post(sender, Pong(message.incarnation, message.sent_s, age_s, rss_bytes))
+
+    def _on_stop(self, message: StopChild, _sender: Any) -> None:
+        if message.incarnation == self.incarnation:
+            self._end("shutdown")
+
+    def _on_exit_request(self, _message: ActorExitRequest, _sender: Any) -> None:
+        self._end("shutdown")
+
+    def _on_announced(self, message: Announced, _sender: Any) -> None:
+        for entry in self.directory.merge(message.entries, complete=message.complete):
+            if entry.path is not None and entry.id != self.child_id:
+                self.peer_restarted(entry.id, entry.incarnation)
+
+    def _on_envelope(self, message: Envelope, _sender: Any) -> None:
+        if self.directory.is_current(message.sender_id, message.sender_incarnation):
+            self.receive_from(message.sender_id, message.sender_incarnation, message.body)
+        else:
+            self.stale += 1
+
+    def _on_wakeup(self, message: WakeupMessage, sender: Any) -> None:
+        if message.payload != _OUR_TIMER:
+            super().receiveMessage(message, sender)
+            return
+        now_s = time.monotonic()
+        if self._armed_s is not None and now_s >= self._armed_s:
+            self._armed_s = None
+        for key in self._timers.due(now_s):
+            self.woke(key)
+            if self._leaving is not None:
+                return
+        self._arm()
+
+    def _arm(self) -> None:
+        next_s = self._timers.next_s()
+        if next_s is not None and (self._armed_s is None or next_s < self._armed_s):
+            self._armed_s = next_s
+            self.wakeupAfter(timedelta(seconds=max(0.0, next_s - time.monotonic())), _OUR_TIMER)
+
+    def _on_watch(self, message: WatchMessage, _sender: Any) -> None:
+        for fd in message.ready:
+            if (callback := self._callbacks.get(fd)) is not None and self._leaving is None:
+                callback()
+
+    def _watching(self) -> None:
+        # A new list each time: the transport takes an unchanged one as "nothing new".
+        self._result = ThespianWatch(list(self._callbacks)) if self._callbacks else None
+
+    def _on_poison(self, message: PoisonMessage, _sender: Any) -> None:
+        raise RuntimeError(f"unsendable or refused: {message.details}")
+
+    # ---- ends -----------------------------------------------------------------------------------------------------------
+
+    def _say(self, word: str, text: str) -> None:
+        leave_words(self._transport.my_path, Words(word, text, self._was_ready))
+
+    def _leave_now(self, word: str) -> None:
+        self._transport.post(self._supervisor, Leaving(self.incarnation))
+        self._end(word)
+
+    def _end(self, word: str) -> None:
+        self.terminate(word)
+        self._say(word, "")
+        self._transport.flush(DRAIN_S)
+        leave(0)
+
+    def _fail(self, text: str) -> None:
+        self._say("failed", text)
+        try:
+            self.log_failure(text)
+        except BaseException:  # a closed terminal, a full disk, a bug in the hook: the process ends all the same
+            leave(EXIT_FAILED)
+        leave(EXIT_FAILED)
+
+
+def address_of(path: str) -> Any:
+    """The Thespian address of a directory entry, for `self.send`."""
+    return address_at(path)
