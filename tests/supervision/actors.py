@@ -1,5 +1,6 @@
 """Actors that the tests start. Everything they are told to do, they do."""
 
+# ruff: noqa: PTH110, PTH123, PTH208
 from __future__ import annotations
 
 import os
