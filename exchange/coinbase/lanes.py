@@ -25,7 +25,7 @@ from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.gateway import CANCEL, ORDER, QUERY, SETTLING, GatewaySettings
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
-from exchange.coinbase.transport import Reply, Resolver, TransportSettings, VenueSession, boot_s
+from exchange.coinbase.transport import Guard, Reply, Resolver, TransportSettings, VenueSession, boot_s
 from trading.messages.orders import (
     Call,
     Called,
@@ -40,42 +40,6 @@ from trading.messages.orders import (
 
 MayPostPort = Callable[[PlaceOrder], Refusal | None]
 """Live: `lambda order: machine.refusal_at_the_wire(order, boot_s())`. Called in a worker's thread."""
-
-
-class Guard:
-    """Knows which session must be cut when. One thread, asleep while nothing is under way."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._watched: dict[VenueSession, float] = {}
-        self._closed = False
-        threading.Thread(target=self._run, name="lanes-guard", daemon=True).start()
-
-    def watch(self, session: VenueSession, deadline_boot_s: float) -> None:
-        with self._changed:
-            self._watched[session] = deadline_boot_s
-            self._changed.notify()
-
-    def forget(self, session: VenueSession) -> None:
-        with self._changed:
-            self._watched.pop(session, None)
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _run(self) -> None:
-        with self._changed:
-            while not self._closed:
-                now_boot_s = boot_s()
-                for session, deadline in list(self._watched.items()):
-                    if now_boot_s >= deadline:
-                        del self._watched[session]
-                        session.cut()
-                soonest = min(self._watched.values(), default=None)
-                # At most a second at a time: the boot clock runs on while the machine sleeps, a wait does not.
-                self._changed.wait(None if soonest is None else min(1.0, max(0.001, soonest - boot_s())))
 
 
 class Lanes:

@@ -373,6 +373,42 @@ class VenueSession:
         )
 
 
+class Guard:
+    """Knows which session must be cut when. One thread, asleep while nothing is under way."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: dict[VenueSession, float] = {}
+        self._closed = False
+        threading.Thread(target=self._run, name="guard", daemon=True).start()
+
+    def watch(self, session: VenueSession, deadline_boot_s: float) -> None:
+        with self._changed:
+            self._watched[session] = deadline_boot_s
+            self._changed.notify()
+
+    def forget(self, session: VenueSession) -> None:
+        with self._changed:
+            self._watched.pop(session, None)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._closed:
+                now_boot_s = boot_s()
+                for session, deadline in list(self._watched.items()):
+                    if now_boot_s >= deadline:
+                        del self._watched[session]
+                        session.cut()
+                soonest = min(self._watched.values(), default=None)
+                # At most a second at a time: the boot clock runs on while the machine sleeps, a wait does not.
+                self._changed.wait(None if soonest is None else min(1.0, max(0.001, soonest - boot_s())))
+
+
 def silence_sdk() -> None:
     """The SDK logs the bodies of refusals to stderr by a handler of its own; what is worth telling, we tell."""
     logging.getLogger("coinbase.RESTClient").disabled = True
