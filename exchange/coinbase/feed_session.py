@@ -259,9 +259,8 @@ class FeedSession:
             out.append(OrdersLost(reason))
         if channel == "l2_data":
             events = frame.get("events")
-            named = (
-                {event.get("product_id") for event in events if type(event) is dict} if type(events) is list else set()
-            )
+            rows = [event for event in events if type(event) is dict] if type(events) is list else []
+            named = [row.get("product_id") for row in rows]
             touched = [state for state in self._products.values() if state.product_id in named]
             # A frame that does not even tell its product may have been about any of them.
             for state in touched or self._products.values():
