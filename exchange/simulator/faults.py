@@ -83,7 +83,7 @@ class Rule:
         return self.from_s <= now_s < self.until_s and self.left > 0
 
     def draw(self) -> bool:
-        """This event meets the rule's place: does it happen this time?"""
+        """Something meets the rule's place: does the fault happen now?"""
         if self.skip > 0:
             self.skip -= 1
             return False

@@ -61,4 +61,5 @@ def fill_row(fill: Fill) -> dict[str, Any]:
 
 
 def fill_from_row(row: dict[str, Any]) -> Fill:
-    return Fill(**{name: Decimal(value) if name in _FILL_MONEY else value for name, value in row.items()})
+    fields: dict[str, Any] = {name: Decimal(value) if name in _FILL_MONEY else value for name, value in row.items()}
+    return Fill(**fields)
