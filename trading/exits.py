@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar
 
-from attrs import define
+from attrs import define, evolve
 
 from trading.caps import held_size
 from trading.data_guards import OutlierGuard
@@ -68,6 +68,7 @@ from trading.messages.market import Quote
 from trading.messages.orders import BestBidAsk, Page, Query, QueryKind
 from trading.portfolio import Reduction, purges, trims
 from trading.product import Product
+from trading.protections import Protections
 from trading.publish import PEOPLE_S, ConditionBoard
 from trading.risk_settings import CapSettings
 from trading.trading_state import Causes, TradingState, trading_state
@@ -113,7 +114,16 @@ class ExitsMachine(QuietMachine):
     role: ClassVar[str] = "exits"
     tables = ()
 
-    def __init__(self, *, settings: ExitsSettings, me: Incarnation, caps: CapSettings) -> None:
+    def __init__(
+        self,
+        *,
+        settings: ExitsSettings,
+        me: Incarnation,
+        caps: CapSettings,
+        protections: Protections | None = None,
+    ) -> None:
+        if protections is not None and not protections.quote_age:
+            settings = evolve(settings, feed_alive_s_max=float("inf"), rest_age_s_max=float("inf"))
         self._settings = settings
         self._me = me
         self._caps = caps

@@ -46,6 +46,7 @@ from trading.messages.control import (
 from trading.messages.decisions import Admitted, Approved, Proposal, Refused, Stale, Verdict
 from trading.messages.market import Quote
 from trading.money_watch import TABLES, MoneyWatch
+from trading.protections import Protections
 from trading.publish import WAKE_KEY, ConditionBoard
 from trading.risk_settings import RiskSettings
 from trading.rules.book import first_denial
@@ -108,7 +109,14 @@ class RiskMachine(QuietMachine):
         themes: Mapping[str, tuple[str, ...]],
         strategies: Mapping[str, StrategySettings],
         guards: DataGuardSettings,
+        protections: Protections | None = None,
     ) -> None:
+        protections = protections or Protections()
+        if not protections.lease:
+            settings = evolve(settings, lease_s=float("inf"))
+        if not protections.quote_age:
+            settings = evolve(settings, quote_age_s_max=float("inf"), mark_age_s_max=float("inf"))
+            guards = evolve(guards, quote_age_decision_s=float("inf"), feed_alive_age_s_max=float("inf"))
         self._settings = settings
         self._me = me
         self._tiers = dict(tiers)

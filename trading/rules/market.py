@@ -21,7 +21,7 @@ def not_banned(case: Case) -> Denied | None:
     """A ban is a cooldown row of the book: it holds whatever the universe remembers."""
     for row in case.book.cooldowns:
         if row.product_id == case.proposal.product_id and row.kind == "ban" and not case.now.over(row.until_s):
-            return denied("banned", reason=row.reason, by=row.by, left_s=round(row.until_s - case.now.venue_s))
+            return denied("red_flag", reason=row.reason, by=row.by, left_s=round(row.until_s - case.now.venue_s))
     return None
 
 

@@ -1,0 +1,69 @@
+"""The regime from BTC (domain.md section 9): one pure function, and a machine part that keeps it from flickering."""
+
+from __future__ import annotations
+
+from attrs import define, frozen
+
+from trading.bars import SignalSeries
+from trading.denied import measured
+from trading.messages.decisions import Values
+from trading.universe_settings import RegimeSettings
+
+CHOP = "chop"
+
+
+@frozen
+class Regime:
+    name: str
+    confidence: float
+    values: Values = ()
+
+
+def classify(return_7d_pct: float, volatility_pct: float, settings: RegimeSettings) -> Regime:
+    """t: 7-day return %, v: annualised volatility %; the tests in the order of domain.md section 9."""
+    t, v = return_7d_pct, volatility_pct
+    values = measured(return_7d_pct=round(t, 3), volatility_pct=round(v, 2))
+    if t < settings.crash_return_pct or v > settings.crash_volatility_pct:
+        return Regime("crash", 0.9 if t < -15.0 and v > 120.0 else 0.7, values)
+    if t >= settings.bull_return_pct and v < settings.bull_volatility_pct:
+        return Regime("bull", min(0.9, 0.5 + (t - settings.bull_return_pct) / 50.0), values)
+    if t <= settings.bear_return_pct:
+        return Regime("bear", min(0.8, 0.5 + abs(t - settings.bear_return_pct) / 20.0), values)
+    return Regime(CHOP, 0.8 if abs(t) < 5.0 else 0.6, values)
+
+
+@define
+class RegimeWatch:
+    """The regime that stands. It becomes worse at once; it becomes better after `hold_bars` hourly bars that agree."""
+
+    settings: RegimeSettings
+    now: Regime = Regime(CHOP, 0.5, (("reason", "too little data"),))
+    _wish: str = ""
+    _agreed: int = 0
+    _warm: bool = False
+
+    def update(self, hours: SignalSeries) -> bool:
+        """One closed hour; True when the regime's name changed."""
+        if not hours.warm_168:
+            return False
+        found = classify(hours.return_168_pct, hours.volatility_pct, self.settings)
+        before = self.now.name
+        if found.name == before or not self._warm:
+            self._warm = True
+            self._agreed = 0
+            self.now = found
+            return found.name != before
+        if self._rank(found.name) < self._rank(before):
+            self._agreed = 0
+            self.now = found
+            return True
+        self._agreed = self._agreed + 1 if found.name == self._wish else 1
+        self._wish = found.name
+        if self._agreed < self.settings.hold_bars:
+            return False
+        self._agreed = 0
+        self.now = found
+        return True
+
+    def _rank(self, name: str) -> float:
+        return self.settings.multiplier.get(name, 1.0)
