@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 from attrs import define
 
+from exchange.simulator.candles import CANDLES_MAX, GRANULARITIES_S
 from exchange.simulator.clock import boot_s
 from exchange.simulator.faults import Rule
 from exchange.simulator.keys import ApiKey, UnauthorizedError
@@ -172,6 +173,7 @@ class Gate:
         if refusal is not None:
             response = web.json_response(_refused(refusal))
         else:
+            await self._warm(request)
             response = self._answer(request, raw, key, handler, row)
         response.headers.update(bucket.headers())
         return await self._disturbed_reply(request, response, rules)
@@ -187,6 +189,18 @@ class Gate:
             raise UnauthorizedError("no bearer token")
         host = request.headers.get("Host", "")
         return self.running.doorman.check(token.strip(), f"{request.method} {host}{request.path}")
+
+    async def _warm(self, request: web.Request) -> None:
+        """Months of candles are made day by day, so that the market moves on meanwhile."""
+        length = GRANULARITIES_S.get(request.query.get("granularity", ""), 0)
+        start, end = request.query.get("start", ""), request.query.get("end", "")
+        product = self.running.venue.products.get(request.match_info.get("id", ""))
+        if length < 3600 or product is None or not (start.isdigit() and end.isdigit()):
+            return
+        first = max(int(start), int(end) - length * (CANDLES_MAX + 1)) // 86_400
+        for day in range(first, min(int(end), int(self.running.now())) // 86_400 + 1):
+            self.running.market.hour_bars(product.book_id, day * 24, day * 24 + 23)
+            await asyncio.sleep(0)
 
     def _answer(
         self, request: web.Request, raw: str, key: ApiKey | None, handler: Handler, row: dict[str, Any]

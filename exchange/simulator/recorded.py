@@ -134,6 +134,8 @@ def eventful_start(recordings: dict[str, Series]) -> float:
         bars, span = series.bars, max(1, 3600 // series.bar_s)
         history = min(HISTORY_S, (series.starts[-1] - series.starts[0]) // 2)
         for index in range(span, len(bars)):
+            if bars[index].start_s - bars[index - span].start_s > 2 * EVENT_LEAD_S:
+                continue  # a hole is not a fall
             fall = bars[index].low / bars[index - span].open - 1
             begin = bars[index].start_s - 2 * EVENT_LEAD_S
             if fall < worst and begin >= series.starts[0] + history:

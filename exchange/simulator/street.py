@@ -64,7 +64,7 @@ class Street:
         self.cell = max(1, round(base_price * style.level_bps / 10_000 / self.tick_size))
         # A cell of one tick may be wider than the wanted distance: then a level carries accordingly more.
         widen = max(1.0, self.cell * self.tick_size / (base_price * style.level_bps / 10_000))
-        self.level_usd = style.level_usd * widen
+        self.level_base = style.level_usd * widen / base_price
         self._step = float(product.base_increment)
         self._digits = max(0, -int(product.base_increment.normalize().as_tuple().exponent))
 
@@ -89,7 +89,7 @@ class Street:
             width = max(width, round(mid * spread_bps / 10_000 / self.tick_size))
         bid = max(1, math.floor(mid / self.tick_size - width / 2 + 0.5))
         ask = bid + width
-        tops = [self._level_size(side, bid if side else ask, mid, mix(int(at_s * 2), 7), depth_x) for side in (1, 0)]
+        tops = [self._level_size(side, bid if side else ask, mix(int(at_s * 2), 7), depth_x) for side in (1, 0)]
         prints = self._prints(rng, bid, ask, mid > before, volume_per_s * volume_x * step_s, step_s, volume_x)
         return Tick(self.price(bid), self.price(ask), self.size(tops[0]), self.size(tops[1]), prints)
 
@@ -115,21 +115,20 @@ class Street:
             found.append(Print(price, self.size(share * scale), "SELL" if lifted else "BUY"))
         return tuple(found)
 
-    def _level_size(self, side: int, key: int, mid: float, epoch: int, depth_x: float) -> float:
+    def _level_size(self, side: int, key: int, epoch: int, depth_x: float) -> float:
         share = mix(self.style.seed + side, key, epoch) >> 54
-        return SIZES[share] * self.level_usd * depth_x / mid
+        return SIZES[share] * self.level_base * depth_x
 
     def depth(self, tick: Tick, at_s: float, bends: Bends) -> tuple[Levels, Levels]:
         """The ladder behind the best of `tick`."""
         _, depth_x, _ = bends.factors(at_s)
-        mid = float(tick.bid + tick.ask) / 2
         inc = self.product.price_increment
         return (
-            self._ladder(int(tick.bid / inc), -1, mid, at_s, depth_x),
-            self._ladder(int(tick.ask / inc), 1, mid, at_s, depth_x),
+            self._ladder(int(tick.bid / inc), -1, at_s, depth_x),
+            self._ladder(int(tick.ask / inc), 1, at_s, depth_x),
         )
 
-    def _ladder(self, best: int, direction: int, mid: float, at_s: float, depth_x: float) -> Levels:
+    def _ladder(self, best: int, direction: int, at_s: float, depth_x: float) -> Levels:
         found: Levels = []
         edge = best
         side = 1 if direction < 0 else 0
@@ -142,7 +141,7 @@ class Street:
                 if (ticks < edge if direction < 0 else ticks > edge) and ticks > 0 and (bits >> 40) % 100 < 92:
                     life_s = 1.5 + (bits >> 20) % 16
                     epoch = int(at_s / life_s + (bits & 0xFF) * SCALE)
-                    size = self._level_size(side, index * 4 + zone, mid, epoch, depth_x) * cells
+                    size = self._level_size(side, index * 4 + zone, epoch, depth_x) * cells
                     found.append((self.price(ticks), self.size(size)))
                 index += direction
             edge = (index + 1) * width if direction < 0 else index * width - 1
