@@ -11,182 +11,30 @@ dynamic children) need none.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Hashable, Mapping
-from enum import Enum, StrEnum
+from collections.abc import Hashable
 from typing import Any
 
-from attrs import Factory, define, evolve, frozen
-
-from supervision.intensity import History, add_restart, inside
-from supervision.messages import (
-    ChildInfo,
-    CountChildren,
-    Counts,
-    DeleteChild,
-    GetChildspec,
-    Question,
-    RestartChild,
-    StartChild,
-    TerminateChild,
-    WantedChildren,
-    WhichChildren,
+from supervision.administration import Administration
+from supervision.intensity import add_restart, inside
+from supervision.messages import WantedChildren
+from supervision.records import (
+    ALIVE,
+    Action,
+    Began,
+    Child,
+    Exit,
+    Finish,
+    Kill,
+    Kind,
+    Refuse,
+    Round,
+    State,
 )
-from supervision.spec import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec, check_child, ids_in, named
-
-# ---- what the shell must do ----------------------------------------------------------------------------------------
+from supervision.spec import AutoShutdown, Restart, Strategy, named
 
 
-@frozen
-class Start:
-    """Fork it; report `ready`, `ignored` or `exited`."""
-
-    child_id: str
-    spec: ChildSpec
-
-
-@frozen
-class AskStop:
-    """Tell it to end in good order; report `exited`."""
-
-    child_id: str
-
-
-@frozen
-class Kill:
-    """SIGKILL by pid; report `exited`."""
-
-    child_id: str
-    why: str
-
-
-@frozen
-class Wake:
-    """Call `woke(key)` at `at_s`; None cancels."""
-
-    key: Hashable
-    at_s: float | None
-
-
-@frozen
-class Answer:
-    request: Any
-    value: Any
-
-
-@frozen
-class Refuse:
-    request: Any
-    word: str
-    detail: Any = None
-
-
-@frozen
-class Began:
-    """Every child is up."""
-
-
-@frozen
-class Finish:
-    """Every child is gone: end with this exit word. "start_failed" when the start of the whole failed."""
-
-    word: str
-    text: str
-
-
-@frozen
-class Changed:
-    """Something about this child is new."""
-
-    child_id: str
-
-
-Action = Start | AskStop | Kill | Wake | Answer | Refuse | Began | Finish | Changed
-
-
-@frozen
-class Exit:
-    """How a child ended. Only the words normal and shutdown are not abnormal."""
-
-    word: str
-    text: str = ""
-
-
-class State(StrEnum):
-    DOWN = "stopped"
-    STARTING = "starting"
-    UP = "running"
-    STOPPING = "stopping"
-    WAITING = "restarting"
-    """Due to be restarted: in its backoff, or its group is not stopped yet."""
-    PARKED = "parked"
-
-
-ALIVE = frozenset({State.STARTING, State.UP, State.STOPPING})
-
-
-@define
-class Child:
-    spec: ChildSpec
-    state: State = State.DOWN
-    pid: int | None = None
-    anonymous: bool = False
-    """A dynamic child without a name: addressed by its pid."""
-    stored: bool = True
-    """False while its first `start_child` is not over: a refused start leaves nothing."""
-    restarting: bool = False
-    """This start is a restart, not one that somebody asked for."""
-    wished: bool = False
-    """Somebody wants it (`WantedChildren`) without waiting for an answer: a first start that fails is tried again."""
-    falls_back_to: State = State.DOWN
-    """What it is again when a start that somebody asked for fails."""
-    history: History = ()
-    failures: int = 0
-    since_s: float = 0.0
-    """When it last became ready."""
-    reason: str = ""
-    starters: list[Any] = Factory(list)
-    stoppers: list[Any] = Factory(list)
-
-
-class Kind(Enum):
-    BOOT = "boot"
-    RESTART = "restart"
-    SHUTDOWN = "shutdown"
-
-
-@define
-class Round:
-    kind: Kind
-    stops: list[str]
-    starts: list[str]
-    not_before_s: float = 0.0
-    word: str = "shutdown"
-    text: str = ""
-
-
-class Core:
+class Core(Administration):
     """One supervisor. Every event returns the actions it causes."""
-
-    def __init__(self, supervisor_id: str, spec: SupervisorSpec) -> None:
-        self.id = supervisor_id
-        self.spec = spec
-        self.children: dict[str, Child] = {}
-        """In order of start."""
-        if not spec.dynamic:
-            self.children = {child.id: Child(child) for child in spec.children}
-        self.history: History = ()
-        self.round: Round | None = None
-        self.finished = False
-        self.draining = False
-        self._chance = 0.0
-        self._now = 0.0
-        self._actions: list[Action] = []
-        self._queued: list[tuple[Any, Question, Mapping[str, Any]]] = []
-        self._deaths: list[tuple[str, Exit]] = []
-        self._numbers = 0
-        self._wanted: Mapping[str, Any] | None = None
-        self._wanted_stamp: Any = None
 
     # ---- events ---------------------------------------------------------------------------------------------------------
 
@@ -309,191 +157,7 @@ class Core:
         self._fit_wanted()
         return self._taken()
 
-    def call(
-        self, request: Any, question: Question, now_s: float, taken: Mapping[str, Any] | None = None
-    ) -> list[Action]:
-        """An administrative question. `taken`: ids in use elsewhere in the tree."""
-        self._now = now_s
-        match question:
-            case WhichChildren():
-                self._actions.append(Answer(request, self._which()))
-            case CountChildren():
-                self._actions.append(Answer(request, self._count()))
-            case GetChildspec(key):
-                if (child := self._find(key)) is None:
-                    self._refuse(request, "not_found", key)
-                else:
-                    told = child.reason if child.state in (State.PARKED, State.WAITING, State.DOWN) else ""
-                    self._actions.append(Answer(request, evolve(child.spec, reason=told)))
-            case _ if self.round is not None and self.round.kind is Kind.SHUTDOWN:
-                self._refuse(request, "noproc", f"{self.id} is ending")
-            case TerminateChild(key):
-                self._terminate(request, key)
-            case DeleteChild(key):
-                self._delete(request, key)
-            case RestartChild(key):
-                self._restart(request, key, question, taken or {})
-            case StartChild():
-                self._start_child(request, question, taken or {})
-        return self._taken()
-
-    # ---- administration ---------------------------------------------------------------------------------------------------
-
-    def _find(self, key: Any) -> Child | None:
-        if isinstance(key, str):
-            return self.children.get(key)
-        if isinstance(key, int) and self.spec.dynamic:
-            return next((child for child in self.children.values() if child.pid == key), None)
-        return None
-
-    def _which(self) -> list[ChildInfo]:
-        rows = []
-        for child in reversed(self.children.values()):
-            seen: int | str | None = child.pid
-            if child.state is State.WAITING or (child.state is State.STARTING and child.restarting):
-                seen = "restarting"
-            elif child.state is State.PARKED:
-                seen = "parked"
-            rows.append(ChildInfo(None if child.anonymous else child.spec.id, seen, str(child.spec.type)))
-        return rows
-
-    def _count(self) -> Counts:
-        children = self.children.values()
-        active = sum(
-            1 for child in children if child.state in ALIVE and not (child.state is State.STARTING and child.restarting)
-        )
-        supervisors = sum(1 for child in children if child.spec.type == "supervisor")
-        specs = 1 if self.spec.dynamic else len(children)
-        return Counts(specs, active, supervisors, len(children) - supervisors)
-
-    def _start_child(self, request: Any, question: StartChild, taken: Mapping[str, Any]) -> None:
-        try:
-            given = pickle.loads(question.pickled)  # noqa: S301 -- arrives over this run's own sockets only
-            spec = self._dynamic_spec(given, question.child_id) if self.spec.dynamic else given
-            check_child(spec, f"{self.id}: child", self.spec)
-        except Exception as problem:  # a class that cannot be imported here, or a spec that is wrong
-            self._refuse(request, "bad_spec", f"{problem}")
-            return
-        known = self.children.get(spec.id)
-        if known is not None:
-            word = "already_started" if known.state in ALIVE else "already_present"
-            self._refuse(request, word, known.pid if known.pid is not None else spec.id)
-            return
-        if self.round is not None:
-            self._queued.append((request, question, taken))
-            return
-        inner = (spec.id, *(ids_in(spec.start) if isinstance(spec.start, SupervisorSpec) else ()))
-        for child_id in inner:
-            if child_id in taken or (child_id != spec.id and child_id in self.children):
-                self._refuse(
-                    request, "already_started", f"{child_id}: ids are unique in a tree, and it lives elsewhere"
-                )
-                return
-        anonymous = self.spec.dynamic and question.child_id is None
-        child = self.children[spec.id] = Child(spec, anonymous=anonymous, stored=False, starters=[request])
-        self._start(child)
-
-    def _dynamic_spec(self, args: Any, child_id: str | None) -> ChildSpec:
-        if child_id is None:
-            self._numbers += 1
-            child_id = f"{self.id}#{self._numbers}"
-        return named(self.spec.children[0], child_id, args)
-
-    def _restart(self, request: Any, key: Any, question: Question, taken: Mapping[str, Any]) -> None:
-        child = self._find(key)
-        if child is None:
-            self._refuse(request, "not_found", key)
-        elif child.state is State.WAITING or (child.state is State.STARTING and child.restarting):
-            self._refuse(request, "restarting", key)
-        elif child.state in ALIVE:
-            self._refuse(request, "running", child.pid)
-        elif self.round is not None and child.spec.id in self.round.starts:
-            self._refuse(request, "restarting", key)
-        elif self.round is not None:
-            self._queued.append((request, question, taken))
-        else:
-            child.history, child.failures, child.falls_back_to = (), 0, child.state
-            child.starters.append(request)
-            self._wake(("retry", child.spec.id), None)
-            self._start(child)
-
-    def _delete(self, request: Any, key: Any) -> None:
-        child = self._find(key)
-        if child is None:
-            self._refuse(request, "not_found", key)
-        elif child.state is State.WAITING or (child.state is State.STARTING and child.restarting):
-            self._refuse(request, "restarting", key)
-        elif child.state in ALIVE:
-            self._refuse(request, "running", child.pid)
-        else:
-            self._halt(child)
-            self._remove(child)
-            self._changed(child)
-            self._actions.append(Answer(request, None))
-
-    def _terminate(self, request: Any, key: Any) -> None:
-        child = self._find(key)
-        if child is None:
-            self._refuse(request, "not_found", key)
-            return
-        if self.round is not None and child.spec.id in self.round.starts:
-            self.round.starts.remove(child.spec.id)
-        if child.state in ALIVE:
-            child.stoppers.append(request)
-            if child.state is not State.STOPPING:
-                self._ask_stop(child)
-            return
-        self._halt(child)
-        if self.spec.dynamic or child.spec.restart == Restart.TEMPORARY:
-            self._remove(child)
-        self._changed(child)
-        self._actions.append(Answer(request, None))
-        if self.round is not None:
-            self._advance()
-
-    def _refuse(self, request: Any, word: str, detail: Any) -> None:
-        self._actions.append(Refuse(request, word, detail))
-
-    def _answer(self, requests: list[Any], value: Any) -> None:
-        self._actions.extend(Answer(request, value) for request in requests)
-        requests.clear()
-
     # ---- one child ------------------------------------------------------------------------------------------------------------
-
-    def _start(self, child: Child, *, restarting: bool = False) -> None:
-        child.state, child.restarting, child.pid = State.STARTING, restarting, None
-        self._wake(("restart", child.spec.id), None)
-        self._actions.append(Start(child.spec.id, child.spec))
-        self._changed(child)
-
-    def _ask_stop(self, child: Child) -> None:
-        child_id = child.spec.id
-        if child.state is State.STARTING:
-            # It serves no mail yet, so it cannot obey; and a call about a starting child is answered at once.
-            child.state = State.STOPPING
-            self._actions.append(Kill(child_id, "stopped while starting"))
-            return
-        child.state = State.STOPPING
-        if child.spec.shutdown == "brutal_kill":
-            self._actions.append(Kill(child_id, "brutal_kill"))
-            return
-        self._actions.append(AskStop(child_id))
-        if isinstance(child.spec.shutdown, int):
-            self._wake(("stop", child_id), self._now + child.spec.shutdown / 1000)
-
-    def _halt(self, child: Child) -> None:
-        """It has no process and shall get none by itself."""
-        self._wake(("restart", child.spec.id), None)
-        self._wake(("retry", child.spec.id), None)
-        child.state = State.DOWN
-
-    def _remove(self, child: Child) -> None:
-        self._wake(("restart", child.spec.id), None)
-        self._wake(("retry", child.spec.id), None)
-        self.children.pop(child.spec.id, None)
-        for request in child.starters:
-            self._refuse(request, "start_failed", f"{child.spec.id}: {child.reason}")
-        child.starters.clear()
 
     def _stopped(self, child: Child) -> None:
         """It is dead because we wanted it."""
@@ -530,11 +194,6 @@ class Core:
             self._refuse_starters(child, text)
             self._remove(child)
             self._advance()
-
-    def _refuse_starters(self, child: Child, text: str) -> None:
-        for request in child.starters:
-            self._refuse(request, "start_failed", text)
-        child.starters.clear()
 
     def _died(self, child: Child, how: Exit) -> None:
         """It ended by itself."""
@@ -712,13 +371,3 @@ class Core:
 
     def restarts_of(self, child: Child, now_s: float) -> int:
         return inside(child.history, now_s, self.spec.period_s)
-
-    def _wake(self, key: Hashable, at_s: float | None) -> None:
-        self._actions.append(Wake(key, at_s))
-
-    def _changed(self, child: Child) -> None:
-        self._actions.append(Changed(child.spec.id))
-
-    def _taken(self) -> list[Action]:
-        actions, self._actions = self._actions, []
-        return actions

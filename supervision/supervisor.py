@@ -17,7 +17,7 @@ from attrs import define, frozen
 
 from supervision.actor import SupervisedActor
 from supervision.announcer import Announcer
-from supervision.core import Answer, AskStop, Began, Changed, Core, Exit, Finish, Kill, Refuse, Start, State, Wake
+from supervision.core import Core
 from supervision.directory import Directory
 from supervision.messages import (
     Announced,
@@ -46,6 +46,7 @@ from supervision.messages import (
     Where,
 )
 from supervision.pulse import Pulses
+from supervision.records import Answer, AskStop, Began, Changed, Exit, Finish, Kill, Refuse, Start, State, Wake
 from supervision.spec import ChildSpec, SupervisorSpec, actor_class
 from supervision.unix_base import leave
 from supervision.unix_transport import address_at, framed, path_of
