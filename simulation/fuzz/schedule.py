@@ -1,0 +1,247 @@
+"""A schedule is data: what the market and people do, and which faults fall when. The same data is the same run.
+
+Every item can be taken out without changing what the others mean, which is what makes shrinking work: chances inside
+the run are drawn per purpose from the seed, never from one stream that an item's absence would shift.
+"""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from exchange.simulator.execution import Settings
+from simulation.fuzz.venue import Fate
+
+PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
+KILLABLE = (
+    "oms",
+    "gateway",
+    "risk",
+    "exits",
+    "kill_switch",
+    "health_monitor",
+    "trading",
+    "venue",
+    "safety",
+    "symbol:BTC-USD",
+)
+
+
+@frozen
+class Item:
+    """at_s: seconds after the start (0 for what is counted, not timed). args: plain values, as the world reads them."""
+
+    at_s: float
+    what: str
+    args: tuple[object, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.at_s:8.3f} s  {self.what} {' '.join(str(a) for a in self.args)}".rstrip()
+
+
+@frozen(kw_only=True)
+class Quirks:
+    """How this venue and this host behave in this schedule (protocol section 3, last paragraph)."""
+
+    pending_s: float = 0.0
+    cancel_s: float = 0.0
+    settle_s: float = 0.3
+    listing_lag_s: float = 0.0
+    duplicate_answer: str = "existing"
+    dedupe_before_validation: bool = True
+    client_id_retention_s: float | None = None
+    forget_refusals: bool = True
+    there_s: float = 0.02
+    mail_s: float = 0.0005
+    speed: float = 1.0
+    update_chance: float = 1.0  # how many of the user channel's updates arrive
+    update_twice: float = 0.0
+    update_s: float = 0.05
+
+    def engine(self) -> Settings:
+        return Settings(
+            pending_s=self.pending_s,
+            cancel_s=self.cancel_s,
+            settle_s=self.settle_s,
+            listing_lag_s=self.listing_lag_s,
+            duplicate_answer=self.duplicate_answer,
+            dedupe_before_validation=self.dedupe_before_validation,
+            client_id_retention_s=self.client_id_retention_s,
+            forget_refusals=self.forget_refusals,
+        )
+
+
+@frozen(kw_only=True)
+class Schedule:
+    """seed names it. safety_s: how long faults fall; heal_s: how long the healed world is watched (0: not at all)."""
+
+    seed: int
+    mode: str
+    items: tuple[Item, ...]
+    quirks: Quirks = field(factory=Quirks)
+    products: tuple[str, ...] = PRODUCTS
+    safety_s: float = 6.0
+    heal_s: float = 0.0
+
+    def faults(self) -> int:
+        return sum(item.what in FAULTS for item in self.items)
+
+
+FAULTS = frozenset(
+    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "replace", "root_stop"}
+)  # fmt: skip
+
+
+def _fate(chance: random.Random, kind: str) -> Fate:
+    pick = chance.random()
+    if kind == "post":
+        if pick < 0.35:
+            return Fate(
+                hold_s=chance.choice((0.2, 1.0, 4.0, 12.0, 45.0, 95.0, 170.0)), lose_reply=chance.random() < 0.6
+            )
+        if pick < 0.6:
+            return Fate(lose_reply=True)
+        if pick < 0.7:
+            return Fate(error_after=True)
+        if pick < 0.8:
+            return Fate(refuse_before=chance.choice((429, 500, 503, 408)))
+        if pick < 0.9:
+            return Fate(no_connection=True)
+        return Fate(late_reply_s=chance.choice((0.5, 3.0, 9.0, 15.0)))
+    if pick < 0.4:
+        return Fate(lose_reply=True)
+    if pick < 0.7:
+        return Fate(partial=True) if kind == "query" else Fate(error_after=True)
+    if pick < 0.85:
+        return Fate(refuse_before=chance.choice((429, 500)))
+    return Fate(late_reply_s=chance.choice((0.5, 3.0)))
+
+
+def _quirks(chance: random.Random) -> Quirks:
+    lag = chance.choice((0.0, 0.0, 0.0, 0.5, 3.0, 10.0, 29.0))
+    return Quirks(
+        pending_s=chance.choice((0.0, 0.0, 0.05, 1.0)),
+        cancel_s=chance.choice((0.0, 0.0, 0.3, 2.0)),
+        settle_s=chance.choice((0.1, 0.3, 1.5)),
+        listing_lag_s=lag,
+        duplicate_answer=chance.choice(("existing", "reject")),
+        dedupe_before_validation=chance.random() < 0.5,
+        client_id_retention_s=chance.choice((None, None, 600.0, 0.0)),
+        forget_refusals=chance.random() < 0.5,
+        there_s=chance.choice((0.005, 0.02, 0.1)),
+        mail_s=chance.choice((0.0002, 0.0005, 0.003)),
+        speed=chance.choice((1.0, 1.0, 1.0, 10.0)),
+        update_chance=chance.choice((1.0, 1.0, 0.7, 0.0)),
+        update_twice=chance.choice((0.0, 0.3)),
+        update_s=chance.choice((0.01, 0.05, 0.5)),
+    )
+
+
+def short(seed: int, *, heal: bool = False) -> Schedule:
+    """Mode R: a few proposals and market moves in some seconds, and one to six faults among them."""
+    chance = random.Random(f"short:{seed}")
+    quirks = _quirks(chance)
+    safety_s = chance.choice((4.0, 6.0, 6.0, 10.0)) if chance.random() < 0.85 else chance.choice((30.0, 120.0))
+    items = _business(chance, safety_s, chance.randint(2, 5))
+    items += _faults(chance, safety_s, chance.randint(1, 6))
+    heal = heal or chance.random() < 0.04
+    return Schedule(
+        seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
+        products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,
+    )  # fmt: skip
+
+
+def long(seed: int) -> Schedule:
+    """Mode L: some hours, many proposals, restarts all along; healed at the end."""
+    chance = random.Random(f"long:{seed}")
+    safety_s = 3600.0
+    items = _business(chance, safety_s, 60) + _faults(chance, safety_s, 60)
+    return Schedule(
+        seed=seed, mode="L", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=_quirks(chance),
+        safety_s=safety_s, heal_s=300.0,
+    )  # fmt: skip
+
+
+def _business(chance: random.Random, safety_s: float, n: int) -> list[Item]:
+    items: list[Item] = []
+    for i in range(n):
+        at = round(chance.uniform(0.0, safety_s * 0.8), 3)
+        product = chance.choice(PRODUCTS[:2])
+        post_only = chance.random() < 0.5
+        args = (product, Decimal(chance.choice((50, 300, 500))), post_only, chance.choice((2.0, 5.0, 20.0)), f"{i}")
+        items.append(Item(at, "propose", args))
+        if chance.random() < 0.15:  # the same decision twice, as after a restart of the symbol
+            items.append(Item(round(at + chance.uniform(0.2, 3.0), 3), "propose", args))
+    for _ in range(chance.randint(1, 4)):
+        at = round(chance.uniform(0.3, safety_s), 3)
+        items.append(
+            Item(at, "move", (chance.choice(PRODUCTS[:2]), chance.choice((-900, -300, -30, -10, 5, 20, 300, 700))))
+        )
+    for what, likely in (
+        ("engage", 0.12),
+        ("pause", 0.05),
+        ("flatten", 0.06),
+        ("ban", 0.04),
+        ("sigterm", 0.06),
+        ("touch_file", 0.03),
+    ):
+        if chance.random() < likely:
+            items.append(Item(round(chance.uniform(0.5, safety_s), 3), what, (PRODUCTS[0],)))
+    if chance.random() < 0.05:
+        items.append(Item(round(chance.uniform(0.5, safety_s), 3), "reduce", (PRODUCTS[0], chance.choice((0.5, 1.0)))))
+    if chance.random() < 0.08:
+        items.append(Item(0.0, "deposit", (PRODUCTS[0], Decimal("0.01"))))
+    return items
+
+
+def _faults(chance: random.Random, safety_s: float, n: int) -> list[Item]:
+    items: list[Item] = []
+    for _ in range(n):
+        at = round(chance.uniform(0.0, safety_s), 3)
+        pick = chance.random()
+        role = chance.choice(("oms", "oms", "gateway", "gateway", "risk", "exits", "kill_switch"))
+        if pick < 0.30:
+            committed = chance.random() < 0.7
+            nth = chance.randint(1, 12) if chance.random() < 0.6 else chance.randint(1, max(20, int(safety_s * 6)))
+            items.append(Item(0.0, "crash", (role, nth, committed, chance.randint(0, 4))))
+        elif pick < 0.50:
+            kind = chance.choice(("post", "post", "post", "cancel", "query", "query", "sweep"))
+            nth = chance.randint(1, 3 if kind == "post" else 8) if safety_s < 300 else chance.randint(1, 60)
+            items.append(Item(0.0, "fate", (kind, nth, _fate(chance, kind))))
+        elif pick < 0.65:
+            items.append(Item(at, "kill", (chance.choice(KILLABLE),)))
+        elif pick < 0.73:
+            items.append(Item(at, "stop", (chance.choice(KILLABLE[:6]), round(chance.uniform(0.1, 4.0), 2))))
+        elif pick < 0.83:
+            items.append(Item(0.0, "mail", (chance.randint(1, 60), chance.choice(("lose", "twice", "delay")))))
+        elif pick < 0.87:
+            items.append(
+                Item(
+                    at,
+                    "disk",
+                    (
+                        chance.choice(("oms", "risk", "kill_switch")),
+                        chance.choice((28, 5)),
+                        round(chance.uniform(0.5, 5.0), 2),
+                    ),
+                )
+            )
+        elif pick < 0.89:
+            items.append(Item(at, "distrust", (role, round(chance.uniform(0.5, 5.0), 2))))
+        elif pick < 0.92:
+            items.append(Item(at, "deaf", (round(chance.uniform(0.5, 8.0), 2),)))
+        elif pick < 0.945:
+            items.append(Item(at, "blackhole", (round(chance.uniform(0.5, 12.0), 2),)))
+        elif pick < 0.965:
+            items.append(Item(at, "quiet", (round(chance.uniform(2.0, 20.0), 2),)))
+        elif pick < 0.985:
+            items.append(Item(at, "killall", ()))
+        elif pick < 0.993:
+            items.append(Item(at, "replace", (chance.choice(("oms", "gateway")),)))
+        elif pick < 0.997:
+            items.append(Item(at, "lose", ("oms",)))
+        else:
+            items.append(Item(at, "root_stop", (round(chance.uniform(5.0, 60.0), 1),)))
+    return items

@@ -1,0 +1,53 @@
+"""The machines' settings in the fault simulation: paces wide open, caps tight, cooldowns short, so that much happens soon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from attrs import frozen
+
+from trading.data_guards import DataGuardSettings
+from trading.exits_settings import ExitsSettings
+from trading.health_monitor import HealthMonitorSettings
+from trading.oms_settings import OmsSettings, OutcomeCooldowns
+from trading.risk_settings import CapSettings, PacingSettings, RiskSettings
+from trading.strategies.registry import StrategySettings
+from trading.tiers import TierSettings, default_themes, default_tiers
+
+FEEDS = ("market_feed_down", "data_staleness", "feed_flaps", "clock_drift", "user_feed_down", "user_feed_stale")
+"""Breakers of roles that the world plays itself: slots and updates are put there by its market."""
+
+
+@frozen(kw_only=True)
+class MachineSettings:
+    oms: OmsSettings
+    exits: ExitsSettings
+    health: HealthMonitorSettings
+    risk: RiskSettings
+    tiers: Mapping[str, TierSettings]
+    themes: Mapping[str, tuple[str, ...]]
+    strategies: Mapping[str, StrategySettings]
+    guards: DataGuardSettings
+
+
+def machine_settings() -> MachineSettings:
+    """Caps: 4 % a product, 6 % the theme of all of them: two entries of 3 % fill both, so that a third must be denied."""
+    caps = CapSettings(
+        total_pct=Decimal(8), per_asset_pct=Decimal(4), theme_pct={"LAYER1": Decimal(6), "OTHER": Decimal(6)}
+    )
+    pacing = PacingSettings(
+        trades_per_day_max=100_000, trades_per_hour_max=100_000, new_trades_per_hour_max=100_000, spacing_s=0.0,
+        symbol_spacing_s=0.0, allow_pyramiding=True, pyramid_spacing_s=0.0, adds_per_asset_per_day_max=100_000,
+    )  # fmt: skip
+    cooldowns = OutcomeCooldowns(fill_s=6.0, win_s=4.0, loss_s=15.0, stop_s=30.0, failed_s=3.0)
+    return MachineSettings(
+        oms=OmsSettings(cooldowns=cooldowns, snapshot_every_s=1.2),
+        exits=ExitsSettings(),
+        health=HealthMonitorSettings(hold_s=1.0, throttled_hold_s=2.0, off=FEEDS),
+        risk=RiskSettings(caps=caps, pacing=pacing),
+        tiers=default_tiers(),
+        themes=default_themes(),
+        strategies={"price_move": StrategySettings(enabled=True, budget_pct=Decimal(15))},
+        guards=DataGuardSettings(),
+    )

@@ -1,0 +1,548 @@
+"""One run of the fault simulation: the safety machines on the virtual stage, the venue, and a schedule that happens to them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from typing import ClassVar
+
+from trading.oms import OmsMachine
+
+from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
+from exchange.simulator.execution import Filled, OrderChanged
+from exchange.simulator.orders import average_price
+from exchange.simulator.products import make_product
+from simulation.fuzz.schedule import Item, Schedule
+from simulation.fuzz.scripted import Proposer, Publisher, Trigger
+from simulation.fuzz.settings import machine_settings
+from simulation.fuzz.shells import Files, GuardianShell, MainShell, Sweeping
+from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, GatewayWire, WireSettings, words_of
+from simulation.process import Crash, Process, RestartPolicy
+from simulation.stage import VirtualStage
+from simulation.store import KillStore
+from trading.conductor import ConductorMachine, ConductorSettings
+from trading.exits import ExitsMachine
+from trading.guardian import GuardianMachine, GuardianSettings
+from trading.health_monitor import HealthMonitorMachine
+from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
+from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Save, Send
+from trading.messages.control import Engage, FenceSeen, Leave, OperatorOrder, Pause, Rearm, Resume, RootEnded, StopAsked
+from trading.messages.decisions import Verdict
+from trading.messages.market import Quote
+from trading.messages.orders import FeedReset, OrderUpdate
+from trading.product import Product
+from trading.protections import Protections
+from trading.risk import RiskMachine
+from trading.values import Side, account_tag
+
+PORTFOLIO = "00000000-0000-4000-8000-000000000001"
+PRICES = {"BTC-USD": Decimal(60_000), "ETH-USD": Decimal(3_000), "SOL-USD": Decimal(150)}
+USD = Decimal(10_000)
+WARM_UP_S = 8.0
+SUPERVISORS = ("safety", "venue", "trading", "feeds", "symbols")
+PERSON = "fuzz"
+
+
+class Supervisor(QuietMachine):
+    """Stands for a process that has children and no machine."""
+
+    role: ClassVar[str] = "supervisor"
+
+    def __init__(self, me: object) -> None:
+        self.me = me
+
+    def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
+        return ()
+
+    def handle(self, message: object, now: Instant) -> Effects:  # noqa: ARG002
+        return ()
+
+
+class World:
+    """Built from a schedule; `warm_up`, then `step` through it. Checkers read it and hang on its hooks."""
+
+    def __init__(self, schedule: Schedule, protections: Protections | None = None, *, trace: bool = False) -> None:
+        self.schedule = schedule
+        self.protections = protections or Protections()
+        q = schedule.quirks
+        policy = RestartPolicy(start_s=0.02, hang_s=3.0)
+        self.stage = VirtualStage(seed=schedule.seed, speed=q.speed, latency_s=q.mail_s, policy=policy, trace=trace)
+        self.stage.save_first = self.protections.save_then_send
+        self.stage.role_lock = self.protections.role_lock
+        self.stage.incarnation_check = self.protections.incarnation_check
+        self.tag = account_tag(PORTFOLIO)
+        self.products = {p: _product(p) for p in schedule.products}
+        wire = WireSettings(there_s=q.there_s, back_s=q.there_s, engine=q.engine())
+        sim = [make_product(p) for p in schedule.products]
+        self.venue = FuzzVenue(self.stage, sim, USD, self.tag, wire)
+        self.kill_store = KillStore()
+        self.files = Files(self.kill_store)
+        self.gateway_wire = GatewayWire(self.stage, self.venue, self._fate)
+        self.main_shell = MainShell(self.stage, self.venue, self.files, self._fate)
+        self.main_shell.on_leave = self._left
+        self.foreign = any(item.what == "deposit" for item in schedule.items)
+        self.main_awake_since = 0.0
+        self.hooks: list[Callable[[str], None]] = []  # a checker hears of what no event of the stage tells
+        self.guardian_shell = GuardianShell(self.stage, self.venue, self.files, self._fate, self._kill_run)
+        self.kill_shell = Sweeping(self.stage, self.venue, self.files, self._fate)
+        self.prices = {p: PRICES[p] for p in schedule.products}
+        self.story: list[tuple[float, str]] = []
+        self.coverage: Counter[tuple[str, str, str, str]] = Counter()
+        self.quiet_until = 0.0
+        self.deaf_until = 0.0
+        self.fresh_until = -1.0
+        self.stop_asked_boot_s: float | None = None
+        self.t0 = 0.0
+        self._fates: dict[tuple[str, int], Fate] = {}
+        self._fate_n: Counter[str] = Counter()
+        self._crashes: dict[tuple[str, int], Crash] = {}
+        self._handles: Counter[str] = Counter()
+        self._mails: dict[int, str] = {}
+        self._mail_n = 0
+        self._commands = 0
+        self._probes = 0
+        self._epoch = 0
+        self._counting = False
+        self._chance = random.Random(f"updates:{schedule.seed}")
+        self._main_gone = False
+        self._sequence = 0
+        self._settings = machine_settings()
+        self.venue.changed.append(self._tell_update)
+        self.venue.filled.append(self._tell_fill)
+        self._build()
+
+    # -- construction -------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        stage, s, p = self.stage, self._settings, self.protections
+        products = tuple(self.products.values())
+        tiers = dict.fromkeys(self.products, "T1")
+        stage.add(
+            "main", lambda me: ConductorMachine(settings=_conductor(), me=me), shell=self.main_shell, restart=False
+        )
+        stage.run_for(0.03)
+        stage.add("root", Supervisor, parent="main", restart=False)
+        stage.run_for(0.03)
+        for name in SUPERVISORS:
+            stage.add(name, Supervisor, parent="root")
+        stage.run_for(0.03)
+        stage.add(
+            "kill_switch",
+            lambda me: KillSwitchMachine(settings=KillSwitchSettings(), me=me, products=tuple(self.products), protections=p),
+            parent="safety", shell=self.kill_shell, store=self.kill_store,
+        )  # fmt: skip
+        stage.add("health_monitor", lambda me: HealthMonitorMachine(settings=s.health, me=me), parent="safety")
+        for kind, parent in (("universe", "trading"), ("catalog", "feeds")):
+            stage.add(
+                kind,
+                lambda me, kind=kind: Publisher(me=me, kind=kind, products=products, tiers=tiers, every_s=1.2),  # type: ignore[misc]
+                parent=parent,
+            )
+        stage.add(
+            "gateway",
+            lambda me: GatewayMachine(me=me, fences=self.files.fences, settings=GatewaySettings(), protections=p),
+            parent="venue", shell=self.gateway_wire,
+        )  # fmt: skip
+        stage.add(
+            "oms",
+            lambda me: OmsMachine(settings=s.oms, me=me, tag=self.tag, protections=p),
+            parent="trading",
+            bell=False,
+        )
+        stage.add("exits", lambda me: ExitsMachine(settings=s.exits, me=me, caps=s.risk.caps), parent="trading")
+        stage.add(
+            "risk",
+            lambda me: RiskMachine(settings=s.risk, me=me, tiers=s.tiers, themes=s.themes, strategies=s.strategies, guards=s.guards),
+            parent="trading", bell=False,
+        )  # fmt: skip
+        for product_id in self.products:
+            stage.add(
+                f"symbol:{product_id}",
+                lambda me, product_id=product_id: Proposer(me=me, product=self.products[product_id]),  # type: ignore[misc]
+                parent="symbols",
+            )
+        stage.add(
+            "guardian",
+            lambda me: GuardianMachine(settings=GuardianSettings(), me=me, protections=p),
+            shell=self.guardian_shell,
+        )
+        for role in ("alerts", "operator"):
+            stage.add(role, Supervisor, parent="root")
+        self._market()
+        self._main_host()
+
+    def warm_up(self) -> None:
+        """Until oms agrees with the venue and risk has heard everybody; then the schedule starts."""
+        limit = self.stage.boot_s + WARM_UP_S + 4 * self.schedule.quirks.listing_lag_s
+        while self.stage.boot_s < limit and not self.reconciled():
+            self.stage.run_for(0.25)
+        self.stage.run_for(0.6)
+        self.t0 = self.stage.boot_s
+        self._counting = True
+        self.stage.boundary = self._boundary
+        self.stage.mail_fate = self._mail_fate if any(i.what == "mail" for i in self.schedule.items) else None
+        for item in self.schedule.items:
+            self._arm(item)
+
+    def recovery(self) -> str:
+        """Oms's own word: recovering, orders_known, reconciled; "" while it is down."""
+        oms = self.stage.machine("oms")
+        return str(oms.recovery) if isinstance(oms, OmsMachine) else ""
+
+    def reconciled(self) -> bool:
+        return self.recovery() == "reconciled"
+
+    def handled(self, role: str) -> int:
+        """How many handles with effects `role` has had since the schedule began; the next `crash` counts from here."""
+        return self._handles[role]
+
+    # -- the schedule -------------------------------------------------------------------------------------------
+
+    def _arm(self, item: Item) -> None:
+        args = item.args
+        if item.what == "fate":
+            self._fates[str(args[0]), int(args[1])] = args[2]  # type: ignore[assignment, call-overload]
+        elif item.what == "crash":
+            self._crashes[str(args[0]), int(args[1])] = Crash(bool(args[2]), int(args[3]))  # type: ignore[call-overload]
+        elif item.what == "mail":
+            self._mails[int(args[0])] = str(args[1])  # type: ignore[call-overload]
+        else:
+            self.stage.at(self.t0 + item.at_s, lambda: self._happen(item))
+
+    def _happen(self, item: Item) -> None:
+        self.tell(f"{item.what} {' '.join(str(a) for a in item.args)}".rstrip())
+        getattr(self, f"_do_{item.what}")(*item.args)
+
+    def tell(self, text: str) -> None:
+        self.story.append((self.stage.boot_s - self.t0, text))
+
+    def _do_propose(self, product: str, notional: Decimal, post_only: bool, ttl_s: float, stamp: str) -> None:
+        if product in self.products:
+            trigger = Trigger(stamp=stamp, notional_usd=notional, post_only=post_only, ttl_s=ttl_s)
+            self.stage.post(f"symbol:{product}", trigger)
+
+    def _do_move(self, product: str, bps: int) -> None:
+        if product in self.prices:
+            tick = self.products[product].price_increment
+            moved = self.prices[product] * (10_000 + bps) / 10_000
+            self.prices[product] = (moved // tick) * tick
+            self._quote(product)
+
+    def _do_kill(self, role: str) -> None:
+        self.stage.kill(role)
+
+    def _do_stop(self, role: str, seconds: float) -> None:
+        process = self.stage.processes.get(role)
+        if process is not None:
+            self.stage.stop(role)
+            self.stage.after(seconds, lambda: self.stage.resume(process))
+
+    def _do_replace(self, role: str) -> None:
+        """A supervisor takes a stopped process for dead and starts another: the role lock must hold it back."""
+        old = self.stage.processes.get(role)
+        if old is not None and old.works:
+            self.stage.stop(role)
+            self.stage.replace(role)
+            self.stage.after(1.5, lambda: self.stage.resume(old))
+            self.stage.after(2.5, lambda: self.stage.end(old, "killed at last"))
+
+    def _do_root_stop(self, seconds: float) -> None:
+        """SIGSTOP to root and main: everybody else runs on."""
+        for role in ("main", "root"):
+            process = self.stage.processes.get(role)
+            if process is not None and process.alive:
+                process.stopped = True
+                self.main_awake_since = self.stage.boot_s + seconds
+                self.stage.after(seconds, lambda process=process: self.stage.resume(process))  # type: ignore[misc]
+
+    def _do_disk(self, role: str, code: int, seconds: float) -> None:
+        if role == "kill_switch":
+            self.kill_store.record_fails = code
+        else:
+            self.stage.store(role).fail = code
+        self.stage.after(seconds, lambda: self._heal_disk(role))
+
+    def _heal_disk(self, role: str) -> None:
+        self.stage.store(role).fail = None
+        self.kill_store.record_fails = self.kill_store.file_fails = None
+
+    def _do_lose(self, role: str) -> None:
+        self.stage.kill(role, reason="its store is lost")
+        self.stage.store(role).lose()
+        self._hook("lost")
+
+    def _do_distrust(self, role: str, seconds: float) -> None:
+        self.stage.distrusted[role] = True
+        self.stage.after(seconds, lambda: self._trust(role))
+
+    def _trust(self, role: str) -> None:
+        self.stage.distrusted.pop(role, None)
+
+    def _do_deaf(self, seconds: float) -> None:
+        self.deaf_until = self.stage.boot_s + seconds
+        self._reset(connected=False)
+        self.stage.after(seconds, lambda: self._reset(connected=True))
+
+    def _do_blackhole(self, seconds: float) -> None:
+        self.venue.answers = False
+        self.stage.after(seconds, self._light)
+
+    def _light(self) -> None:
+        self.venue.answers = True
+        self.venue.last_failure_boot_s = self.stage.boot_s
+
+    def _do_quiet(self, seconds: float) -> None:
+        self.quiet_until = self.stage.boot_s + seconds
+
+    def _do_killall(self) -> None:
+        self.stage.kill("guardian")
+        self.stage.kill("main")
+
+    def _do_sigterm(self, _: object = None) -> None:
+        self.stop_asked_boot_s = self.stage.boot_s
+        self.stage.post("main", StopAsked(reason="SIGTERM"))
+
+    def _command(self) -> str:
+        self._commands += 1
+        return f"command-{self._commands}"
+
+    def _hook(self, what: str) -> None:
+        for hear in self.hooks:
+            hear(what)
+
+    def _do_engage(self, _: object = None) -> None:
+        self.stage.post("kill_switch", Engage(command_id=self._command(), name=PERSON, cause="drill", source="ctl"))
+
+    def _do_rearm(self, _: object = None) -> None:
+        self.stage.post("kill_switch", Rearm(command_id=self._command(), name=PERSON, cause="checked"))
+
+    def _do_touch_file(self, _: object = None) -> None:
+        """Somebody makes the file; inotify tells the role, if it lives."""
+        self.kill_store.touch_file("by hand")
+        self._hook("kill")
+        self.stage.post(
+            "kill_switch", Engage(command_id=self._command(), name="", cause="file KILL_SWITCH", source="file"), 0.05
+        )
+
+    def _do_delete_file(self, _: object = None) -> None:
+        self.kill_store.delete_file()
+        self._hook("kill")
+
+    def _do_pause(self, _: object = None) -> None:
+        self.stage.post("kill_switch", Pause(command_id=self._command(), name=PERSON, cause="lunch"))
+        self.stage.post("kill_switch", Resume(command_id=self._command(), name=PERSON, cause="back"), 3.0)
+
+    def _do_flatten(self, _: object = None) -> None:
+        self._order("flatten", ())
+
+    def _do_ban(self, product: str) -> None:
+        self._order("ban", (("product_id", product), ("flag", "fuzz")))
+
+    def _order(self, verb: str, args: tuple[tuple[str, str], ...]) -> None:
+        self.stage.post(
+            "oms", OperatorOrder(command_id=self._command(), verb=verb, name=PERSON, cause="fuzz", args=args)
+        )
+
+    def _do_reduce(self, product: str, part: float) -> None:
+        """Another hand sells or withdraws a part of the coins."""
+        wallets = self.venue.engine.wallets
+        base = product.partition("-")[0]
+        if base in wallets.by_currency:
+            wallet = wallets.by_currency[base]
+            wallet.total -= wallet.available * Decimal(str(part))
+
+    def _do_deposit(self, product: str, size: Decimal) -> None:
+        self.venue.engine.wallets.deposit(product.partition("-")[0], size, self.venue.now_s)
+
+    # -- fates --------------------------------------------------------------------------------------------------
+
+    def _fate(self, kind: str, request: object) -> Fate:  # noqa: ARG002
+        if not self._counting:
+            return ORDINARY
+        self._fate_n[kind] += 1
+        fate = self._fates.get((kind, self._fate_n[kind]), ORDINARY)
+        if fate is not ORDINARY:
+            self.tell(f"{kind} {self._fate_n[kind]}: {fate}")
+            self.coverage["gateway", kind, "wire", type(fate).__name__ + ":" + str(fate).split("=")[0]] += 1
+        return fate
+
+    def _boundary(self, process: Process, message: object, effects: tuple[Effect, ...]) -> Crash | None:
+        role = process.role
+        for effect in effects:
+            kind = type(effect)
+            if kind is Save or kind is Send:
+                break
+        else:
+            return None
+        self._handles[role] += 1
+        crash = self._crashes.get((role, self._handles[role]))
+        if crash is not None:
+            point = f"committed, {crash.delivered} sent" if crash.committed else "before commit"
+            self.tell(f"crash {role} at handle {self._handles[role]} ({type(message).__name__}): {point}")
+            self.coverage[role, type(message).__name__, "after" if crash.committed else "before", "crash"] += 1
+        return crash
+
+    def _mail_fate(self, process: Process, role: str, message: object) -> tuple[float, ...]:
+        self._mail_n += 1
+        delay = self.stage.latency_s
+        what = self._mails.get(self._mail_n)
+        if what is None:
+            return (delay,)
+        self.tell(f"mail {process.role} -> {role} {type(message).__name__}: {what}")
+        self.coverage[process.role, type(message).__name__, "mail", what] += 1
+        return {"lose": (), "twice": (delay, delay), "delay": (delay + 1.2,)}[what]
+
+    # -- the market and the user channel ------------------------------------------------------------------------
+
+    def _market(self) -> None:
+        """A quote of each product twice a second, on the venue and in the slots."""
+        for product_id in self.products:
+            self._quote(product_id)
+        self.stage.after(0.5, self._market)
+
+    def _quote(self, product_id: str) -> None:
+        price = self.prices[product_id]
+        tick = self.products[product_id].price_increment
+        ask = price + max(tick, (price / 5000 // tick) * tick)
+        self.venue.quote(product_id, price, ask)
+        if self.stage.boot_s < self.quiet_until:
+            return
+        self._sequence += 1
+        now = self.stage.now
+        self.stage.put_quote(
+            Quote(
+                product_id,
+                price,
+                ask,
+                Decimal(1000),
+                Decimal(1000),
+                now.venue_s,
+                now.boot_s,
+                now.boot_s,
+                self._sequence,
+                5e7,
+                5e7,
+                last=price,
+            )
+        )
+
+    def _tell_update(self, changed: OrderChanged) -> None:
+        self._update(str(changed.order.get("order_id", "")))
+
+    def _tell_fill(self, filled: Filled) -> None:
+        self._update(filled.fill.order_id)
+
+    def _update(self, venue_order_id: str) -> None:
+        q = self.schedule.quirks
+        order = self.venue.engine.orders.get(venue_order_id)
+        if order is None or self.stage.boot_s < self.deaf_until or self._chance.random() >= q.update_chance:
+            return
+        words = words_of(order)
+        update = OrderUpdate(
+            venue_order_id=order.order_id, client_order_id=order.client_order_id, product_id=words.product_id,
+            side=Side(order.side), status=words.status, cumulative_size=order.filled_size,
+            average_price=Decimal(average_price(order)), fees_usd=order.fees, exchange_s=self.venue.now_s,
+            received_boot_s=self.stage.boot_s, epoch=self._epoch,
+        )  # fmt: skip
+        self.stage.post("oms", update, q.update_s)
+        if self._chance.random() < q.update_twice:
+            self.stage.post("oms", update, q.update_s + self._chance.choice((0.0, 0.3, 2.0)))
+
+    def _reset(self, *, connected: bool) -> None:
+        self._epoch += 1
+        self.stage.post("oms", FeedReset(epoch=self._epoch, connected=connected))
+
+    # -- the host of main ---------------------------------------------------------------------------------------
+
+    def _main_host(self) -> None:
+        """Each second: the tree to the conductor, the guardian's fence, and run.py itself when it is gone."""
+        stage = self.stage
+        main = stage.processes["main"]
+        if main.alive:
+            root = stage.processes.get("root")
+            if root is not None and not root.alive and stage.restarting:
+                stage.post("main", RootEnded(reason=root.reason))
+            elif root is not None and root.alive and not root.stopped:
+                stage.post("main", stage.tree_state())
+            if self.files.guardian_run >= main.incarnation[0]:
+                stage.post("main", FenceSeen(fence="guardian", run_number=self.files.guardian_run))
+        elif not self._main_gone:
+            self._main_gone = True
+            stage.after(1.0, self._next_run)
+        stage.after(1.0, self._main_host)
+
+    def _left(self, process: Process, leave: Leave) -> None:
+        self.tell(f"run {process.incarnation[0]} leaves with {leave.exit_code}: {leave.reason}")
+        self._hook(f"left {leave.exit_code}")
+        self.stage.after(0.0, lambda: self.stage.end(process, f"exit {leave.exit_code}"))
+
+    def _next_run(self) -> None:
+        """Supervisord starts run.py again: a later run number, the same data dir."""
+        self._main_gone = False
+        self.stage.run_number += 1
+        self.stage.restarting = True
+        self.stop_asked_boot_s = None
+        self.stage.start("main")
+        self.stage.after(0.05, lambda: self.stage.start("root"))
+
+    def _kill_run(self, run_number: int) -> None:
+        main = self.stage.processes["main"]
+        if main.alive and main.incarnation[0] == run_number:
+            self.stage.kill("main", reason="killed by the guardian")
+
+    # -- liveness -----------------------------------------------------------------------------------------------
+
+    def probe(self, product_id: str) -> None:
+        """A fresh decision, to see whether anything is admitted."""
+        self._probes += 1
+        trigger = Trigger(stamp=f"probe-{self._probes}", notional_usd=Decimal(50), ttl_s=2.0, requotes_max=0)
+        self.stage.post(f"symbol:{product_id}", trigger)
+
+    def verdicts(self) -> list[Verdict]:
+        """Those that came since the last call."""
+        found: list[Verdict] = []
+        for product_id in self.products:
+            machine = self.stage.machine(f"symbol:{product_id}")
+            if isinstance(machine, Proposer):
+                found += machine.verdicts
+                machine.verdicts = []
+        return found
+
+    def gone_for_s(self) -> float:
+        """How long the system may still be away for good reason: a run that ended is started again."""
+        return 15.0 if not self.stage.processes["main"].alive or self.stop_asked_boot_s is not None else 0.0
+
+    # -- healing ------------------------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """The faults stop: everything runs, answers, and is heard."""
+        self.tell("the faults stop")
+        self._fates.clear()
+        self._crashes.clear()
+        self._mails.clear()
+        self.stage.mail_fate = None
+        self._light()
+        self.quiet_until = self.deaf_until = 0.0
+        self.stage.distrusted.clear()
+        for spec in self.stage.specs.values():
+            spec.store.fail = None
+        self.kill_store.record_fails = self.kill_store.file_fails = None
+        for process in (*self.stage.processes.values(), *self.stage.lingering):
+            self.stage.resume(process)
+        self._reset(connected=True)
+
+
+def _conductor() -> ConductorSettings:
+    return ConductorSettings(supervisors=SUPERVISORS)
+
+
+def _product(product_id: str) -> Product:
+    sim = make_product(product_id)
+    return Product(
+        product_id=product_id, base_currency=sim.base, quote_currency=sim.quote, price_increment=sim.price_increment,
+        base_increment=sim.base_increment, quote_increment=sim.quote_increment, base_size_min=sim.base_min_size,
+        base_size_max=sim.base_max_size, quote_size_min=sim.quote_min_size, quote_size_max=sim.quote_max_size,
+        volume_24h_quote_usd=1e9,
+    )  # fmt: skip
