@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable
 
 from actors.clock import boot_s
@@ -18,7 +17,6 @@ from trading.messages.control import Condition, Engage, StopSweep, SweepOrdered
 LOOK_S = 0.2
 """Lanes read the file themselves; this look is for the cancels, which must be sent within 2 s."""
 RETRY_S = 1.0
-ENGAGED_ENV = "BULKHEAD_KILL_SWITCH"
 _LOOK, _RETRY = "look at the file", "write what is owed"
 
 
@@ -42,8 +40,8 @@ class KillSwitchActor(MachineActor):
         return self._two_files
 
     def started(self) -> None:
-        if os.environ.get(ENGAGED_ENV, "") == "1":
-            cause = f"{ENGAGED_ENV}=1 in the environment"
+        if self.plan.kill_reason not in ("", "0"):
+            cause = f"BULKHEAD_KILL_SWITCH={self.plan.kill_reason} in the environment"
             command_id = f"env:{self.plan.run_number}"
             self.give(Engage(command_id=command_id, name="environment", cause=cause, source="env"))
         self._look()

@@ -20,7 +20,7 @@ from exchange.coinbase.feed_words import Disconnected, Gap, Happening, Heartbeat
 from exchange.coinbase.market_socket import MarketPublisher, MarketSocket
 from exchange.slots import BellRinger, SlotWriter
 from trading.machine import Incarnation
-from trading.messages.control import ProductsWanted
+from trading.messages.control import ProductStatusSeen, ProductsWanted
 from trading.messages.market import Bar
 from trading.messages.orders import Candle, Page, Query, QueryKind
 
@@ -100,7 +100,8 @@ class MarketFeedActor(FeedActor):
 
     def take(self, happening: Happening) -> None:
         if isinstance(happening, ProductStatus):
-            self.tell("catalog", happening)
+            row = (happening.product_id, happening.status, happening.message)
+            self.tell("catalog", ProductStatusSeen(products=(row,)))
         elif isinstance(happening, Heartbeat):
             self.measure_drift(happening)
 

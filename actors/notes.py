@@ -14,7 +14,7 @@ from trading.messages.control import Noted
 from trading.values import utc_text
 
 AUDITED = frozenset({"decision", "order", "fill", "recovery", "command", "alert", "kill", "reconcile"})
-PEOPLE = ("operator", "console")
+PEOPLE = ("operator", "console", "main")
 
 
 class People:

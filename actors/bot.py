@@ -1,0 +1,174 @@
+"""The main process: locks, venue, guardian, tree, conductor; then a loop until the conductor says with which code to leave."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import evolve
+
+from actors import starting
+from actors.clock import boot_s
+from actors.conducting import Conducting
+from actors.guarding import GuardianProcess, remember
+from actors.plan import RunPlan
+from actors.signals import Signals
+from actors.starting import UNSAFE, StartRefused
+from actors.venue import VenueError, VenueProcess
+from exchange.coinbase import fences
+from state.locks import AccountLock, InstanceLock
+from supervision import SupervisorError
+from telemetry import log
+from trading.messages.control import Leave, RootEnded
+
+LOOP_S, LOOK_S = 0.02, 1.0
+ACCOUNT_S = 20.0
+
+
+class View(Protocol):
+    """What the main process may tell. Nothing of it may raise or block (telemetry/terminal.py has three)."""
+
+    def open(self) -> None: ...
+    def event(self, kind: str, text: str, values: Mapping[str, Any] | None = None) -> None: ...
+    def tick(self, children: Sequence[Any]) -> None: ...
+    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None: ...
+
+
+def run_bot(plan: RunPlan, view: View) -> int:
+    """Run until a signal, `ctl stop`, the end of `run_for_s`, or the end of the tree. Returns DESIGN section 8's exit code."""
+    signals = Signals()
+    log.set_up(None, "main")
+    try:
+        plan, lock = starting.claim(plan)
+    except StartRefused as error:
+        return _refused(view, error)
+    log.set_up(plan.data_dir / "logs", "main")
+    venue = VenueProcess(plan, view.event) if plan.venue is not None else None
+    try:
+        plan, account = _prepare(plan, venue, view)
+    except (StartRefused, VenueError) as error:
+        if venue is not None:
+            venue.stop()
+        lock.release()
+        return _refused(view, error)
+    guardian = GuardianProcess(plan) if plan.with_guardian else None
+    conducting = Conducting(plan, view)
+    _start_tree(conducting, lock, view)
+    view.open()
+    leave = _loop(conducting, signals, venue, guardian)
+    return _end(conducting, leave, venue, guardian, account, view)
+
+
+def _refused(view: View, error: StartRefused | VenueError) -> int:
+    view.event("refused", str(error))
+    sys.stderr.write(f"run.py: {error}\n")
+    return error.code if isinstance(error, StartRefused) else UNSAFE
+
+
+def _prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[RunPlan, AccountLock]:
+    """The venue is there, the account known and locked; everything the children import is imported meanwhile."""
+    fences.write_beat(plan.run_folder, fences.Beat(plan.run_number, "starting", boot_s()))
+    if venue is not None:
+        view.event("venue", "starting the simulated venue")
+        venue.start()
+    from actors import tree as _  # noqa: F401 -- big imports, once, before anybody is forked
+
+    if venue is not None:
+        line = venue.wait_ready()
+        view.event("venue", f"the simulated venue is ready at {line['rest']}", {"rest": line["rest"]})
+    tag = starting.account(plan, ACCOUNT_S)
+    account = starting.lock_account(tag)
+    plan = evolve(plan, tag=tag)
+    remember(plan)
+    return plan, account
+
+
+def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
+    import supervision
+    from actors.tree import HANG_DEADLINE_S, LISTENERS, make_tree
+
+    plan = conducting.plan
+    view.event("tree", f"starting the tree of run {plan.run_number}")
+    try:
+        conducting.tree = supervision.start(
+            make_tree(plan),
+            lock_folder=plan.run_folder,
+            hang_deadline_s=HANG_DEADLINE_S,
+            run_number=plan.run_number,
+            listeners=LISTENERS,
+            keep_fds=(lock.fileno(),),
+        )
+    except SupervisorError as error:
+        view.event("tree", f"the tree did not start: {error}")
+        conducting.give(RootEnded(reason=f"did not start: {error}"))
+
+
+def _loop(
+    conducting: Conducting, signals: Signals, venue: VenueProcess | None, guardian: GuardianProcess | None
+) -> Leave:
+    plan = conducting.plan
+    ends_at = None if plan.run_for_s is None else time.monotonic() + plan.run_for_s
+    look_at = 0.0
+    while conducting.leave is None:
+        now = time.monotonic()
+        if signals.wanted:
+            conducting.stop(signals.wanted)
+            signals.wanted = ""
+        if ends_at is not None and now >= ends_at:
+            ends_at = None
+            conducting.stop(f"after {plan.run_for_s:.0f} s, as asked")
+        if now >= look_at:
+            look_at = now + LOOK_S
+            conducting.look()
+            for process in (venue, guardian):
+                if process is not None:
+                    process.tend()
+        if signals.show_tree:
+            signals.show_tree = False
+            conducting.show_tree()
+        conducting.step()
+        if conducting.leave is None:
+            time.sleep(LOOP_S)
+    return conducting.leave
+
+
+def _end(
+    conducting: Conducting,
+    leave: Leave,
+    venue: VenueProcess | None,
+    guardian: GuardianProcess | None,
+    account: AccountLock,
+    view: View,
+) -> int:
+    conducting.requests.finish()
+    if guardian is not None and leave.exit_code == 0:
+        guardian.finish()
+    if venue is not None and (leave.exit_code == 0 or conducting.plan.fresh):
+        venue.stop()
+    account.release()
+    counts = conducting.counts
+    summary = {
+        "entries": counts["entry"],
+        "exits": counts["exit"],
+        "denied": counts["denied"],
+        "fills": counts["fill"],
+        "orders_left": len(leave.listed),
+        "processes_left": len(conducting.left_pids),
+        "exit": leave.exit_code,
+    }
+    view.close(summary, _last_lines(leave))
+    return leave.exit_code
+
+
+def _last_lines(leave: Leave) -> list[str]:
+    listed = ", ".join(leave.listed) or "none of ours"
+    lines = [
+        f"canceled: {', '.join(leave.canceled) or 'nothing was open'}",
+        f"kept: {', '.join(leave.kept) or 'no positions'}",
+        f"the venue lists: {listed}" + ("" if not leave.live_possible else " (orders may be live)"),
+    ]
+    if leave.unknown:
+        lines.append(f"outcome unknown: {', '.join(leave.unknown)}")
+    return [*lines, f"exit {leave.exit_code}: {leave.reason}"]

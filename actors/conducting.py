@@ -1,0 +1,178 @@
+"""The conductor's shell: main's side of the tree, of the files in `run/`, of listing, sweep and alerts.
+
+Used from main's thread alone. What a request answers is handed to the machine after the handle that asked for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from attrs import evolve
+from loguru import logger
+
+from actors.clock import Clock
+from actors.host import MachineHost
+from actors.notes import People
+from actors.plan import RunPlan
+from actors.requests import Requests
+from actors.words import StoreParked, tree_state
+from exchange.coinbase import fences
+from state.store import Store, StoreError
+from supervision import SupervisorError, Tree
+from trading.conductor import DRAINERS, ConductorMachine, ConductorSettings
+from trading.machine import Incarnation, Instant, Note, Save
+from trading.messages.control import CommandDone, Drained, FenceSeen, Leave, Noted, RootEnded, StopAsked, TreeState
+from trading.operator import ReloadRequested, RestartRequested, StopRequested
+
+SNAPSHOT_S_MAX = 0.8
+
+
+class Watching(Protocol):
+    """What main tells its view (telemetry/terminal.py)."""
+
+    def event(self, kind: str, text: str, values: dict[str, Any] | None = None) -> None: ...
+    def tick(self, children: Any) -> None: ...
+
+
+class RunRecord(Store):
+    """The record of runs is for people: a disk that takes no writes must not hold up a stop."""
+
+    def commit(self, saves: Iterable[Save], acted_s: float | None = None) -> None:
+        try:
+            super().commit(saves, acted_s)
+        except StoreError as error:
+            logger.error(f"the record of this run is not complete: {error}")
+
+
+class Conducting:
+    """`tree` None: not started yet, or stopped. `leave`: what the conductor ended with; main's loop then ends."""
+
+    def __init__(self, plan: RunPlan, view: Watching) -> None:
+        self.plan, self.view = plan, view
+        self.tree: Tree | None = None
+        self.leave: Leave | None = None
+        self.counts: Counter[str] = Counter()
+        self.left_pids: tuple[int, ...] = ()
+        self._inbox: deque[object] = deque()
+        self._parked: dict[str, Incarnation] = {}
+        self._lives: dict[str, Incarnation] = {}
+        self._told_root = False
+        settings = plan.section("conductor", ConductorSettings)
+        settings = evolve(settings, flatten_on_exit=settings.flatten_on_exit or plan.flatten_on_exit)
+        machine = ConductorMachine(settings=settings, me=(plan.run_number, 0))
+        store = RunRecord(plan.data_dir / "runs.sqlite", machine.tables)
+        self.clock = Clock(plan.run_folder)
+        self._people = People(plan, "main", self._tell)
+        self.requests = Requests(self)
+        self._host = MachineHost(machine, store, self.clock, send=self._send, note=self._note)
+        self._host.recover()
+
+    # ---- what main's loop calls --------------------------------------------------------------------------------------
+
+    def give(self, message: object) -> None:
+        self._inbox.append(message)
+
+    def stop(self, reason: str) -> None:
+        self.view.event("stopping", f"stopping in order: {reason}")
+        self.give(StopAsked(reason=reason))
+
+    def step(self) -> None:
+        """Mail, answers, timers: as much as there is now."""
+        if self.tree is not None:
+            for sender, body in self.tree.messages():
+                self._hear(sender, body)
+        self._inbox.extend(self.requests.answers())
+        while self._inbox:
+            self._host.handle(self._inbox.popleft())
+        self._host.wake_due()
+
+    def look(self) -> None:
+        """Each second: the tree, and the guardian's fence."""
+        fence = fences.read_fences(self.plan.run_folder).guardian_run
+        if fence:
+            self.give(FenceSeen(fence="guardian", run_number=fence))
+        if self.tree is None:
+            return
+        if not self.tree.alive():
+            self._root_gone(self.tree)
+            return
+        try:
+            snapshot = self.tree.snapshot(SNAPSHOT_S_MAX)
+        except (SupervisorError, TimeoutError):
+            return  # the tree's picture grows old, and the beat says so
+        state = tree_state(snapshot, parked=frozenset(self._parked))
+        self._compare(state)
+        self.give(state)
+        self.view.tick(state.children)
+
+    def show_tree(self) -> None:
+        """SIGUSR1: the tree in words, on stderr."""
+        if self.tree is None:
+            return
+        for row in self.tree.snapshot(SNAPSHOT_S_MAX).children:
+            line = f"{row.id:<20} {row.state:<10} pid {row.pid or '-':<8} restarts {row.restarts}  mailbox {row.mailbox_age_s:.3f} s"
+            print(line, file=sys.stderr, flush=True)
+
+    # ---- inside --------------------------------------------------------------------------------------------------------
+
+    def _root_gone(self, tree: Tree) -> None:
+        if not self._told_root:
+            self._told_root = True
+            reason = tree.reason or "root ended"
+            self.view.event("root", f"root has ended: {reason.splitlines()[-1]}")
+            self.give(
+                RootEnded(reason=reason, gave_up="reached_max_restart_intensity" in reason or "shutdown" in reason)
+            )
+
+    def _compare(self, state: TreeState) -> None:
+        for child in state.children:
+            if child.incarnation is None or child.state != "running":
+                continue
+            if self._parked.get(child.role, child.incarnation) < child.incarnation:
+                del self._parked[child.role]  # a new life says for itself whether it is parked
+            before = self._lives.get(child.role)
+            self._lives[child.role] = child.incarnation
+            if before is not None and before < child.incarnation and child.role in DRAINERS:
+                self._host.peer_restarted(child.role, child.incarnation)
+
+    def _hear(self, sender: str, body: object) -> None:
+        match body:
+            case StoreParked():
+                if body.parked:
+                    self._parked[body.role] = body.incarnation
+                else:
+                    self._parked.pop(body.role, None)
+            case StopRequested():
+                self.stop(f"ctl stop by {body.name}")
+            case RestartRequested() | ReloadRequested():
+                self.requests.administer(body)
+            case Noted():
+                self._count(body)
+            case Drained() | CommandDone():
+                self.give(body)
+            case _:
+                logger.warning(f"main was told {type(body).__name__} by {sender} and has no use for it")
+
+    def _count(self, noted: Noted) -> None:
+        self.counts[noted.kind] += 1
+        if noted.kind == "decision" and (verdict := noted.values.get("verdict")):
+            self.counts[str(verdict)] += 1
+
+    def _tell(self, role: str, message: object) -> bool:
+        return self.tree is not None and role != "main" and self.tree.tell(role, message)
+
+    def _send(self, role: str, message: object) -> None:
+        if role != "io":
+            self._tell(role, message)
+        elif isinstance(message, Leave):
+            self.leave = message
+        else:
+            self.requests.carry_out(message)
+
+    def _note(self, note: Note, now: Instant) -> None:
+        self._people.note(note, now)
+        if text := note.values.get("text"):
+            self.view.event(note.kind, str(text), dict(note.values))

@@ -1,0 +1,97 @@
+"""main's side of the guardian: what a run leaves in `run/` for processes that must know it without its help; its process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict
+
+from actors.plan import EmbeddedVenue, RunPlan
+from actors.venue import ROOT, started_ticks
+from exchange.coinbase.endpoints import Endpoints
+from state.files import write_durably
+
+MAIN = "main.json"
+GOES_HOME_S = 1.5
+
+
+def remember(plan: RunPlan) -> None:
+    """Who runs, for guardian, panic and `ctl kill`: never a secret."""
+    said: dict[str, Any] = {
+        "pid": os.getpid(),
+        "started": started_ticks(os.getpid()),
+        "run": plan.run_number,
+        "tag": plan.tag,
+        "env": plan.env,
+        "mode": plan.mode,
+        "market": plan.market,
+        "embedded": None if plan.venue is None else list(plan.venue.options),
+        "endpoints": None if plan.endpoints is None else asdict(plan.endpoints),
+    }
+    write_durably(plan.run_folder / MAIN, json.dumps(said).encode())
+
+
+def recall(data_dir: Path) -> tuple[RunPlan, int, int] | None:
+    """(the plan as far as others need it, main's pid, its start time) of the last run; None when nothing has run here."""
+    try:
+        said = json.loads((data_dir / "run" / MAIN).read_text())
+        plan = RunPlan(
+            data_dir=data_dir,
+            env=said["env"],
+            mode=said["mode"],
+            market=said["market"],
+            tag=said["tag"],
+            run_number=said["run"],
+            venue=None if said["embedded"] is None else EmbeddedVenue(options=tuple(said["embedded"])),
+            endpoints=None if said["endpoints"] is None else Endpoints(**said["endpoints"]),
+        )
+        return plan, int(said["pid"]), int(said["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class GuardianProcess:
+    """In a session of its own; it outlives main on purpose. `tend` brings it back, `finish` waits until it went home."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+        self._errors = plan.data_dir / "logs" / "guardian.err"
+        self._done = False
+        self._start()
+
+    def _start(self) -> None:
+        plan = self._plan
+        command = [sys.executable, "-m", "actors.guardian_main", "--data-dir", str(plan.data_dir)]
+        with self._errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [*command, "--run", str(plan.run_number)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    def tend(self) -> None:
+        code = self._process.poll()
+        if code is None or self._done:
+            return
+        self._done = code == 0  # it went home, or another one guards already
+        if not self._done:
+            self._start()
+
+    def finish(self) -> None:
+        """After a clean exit: it has seen the stopped beat, or sees it within a second; nothing may outlive the run."""
+        deadline = time.monotonic() + GOES_HOME_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self._process.poll() is None:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()

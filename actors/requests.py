@@ -1,0 +1,151 @@
+"""What the conductor asks of the world: files at once, the tree on main's thread, everything with the network in threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from actors.bridge import Bridge
+from actors.clock import boot_s
+from actors.sweeping import Sweeping, list_ours
+from actors.venue import started_ticks
+from exchange.coinbase import fences
+from state.files import write_durably
+from supervision import SupervisorError, TreeSnapshot
+from supervision.processes import descendants
+from telemetry.notify import alert_urls, notify_now
+from trading.messages.control import (
+    AlertPeople,
+    CommandDone,
+    EngageKillFile,
+    FenceWritten,
+    HandOver,
+    ListOurs,
+    StopTree,
+    SweepOrdered,
+    TreeStopped,
+    WriteBeat,
+    WriteFence,
+)
+from trading.operator import ReloadRequested, RestartRequested
+
+if TYPE_CHECKING:
+    from actors.conducting import Conducting
+
+HANDED_OVER = "handed_over"
+ALERT_S_MAX = 3.0
+
+
+def tree_pids(admin_pid: int) -> list[tuple[int, int]]:
+    """(pid, start time) of the admin and everything below it."""
+    return [(pid, started_ticks(pid)) for pid in (admin_pid, *descendants(admin_pid))]
+
+
+class Requests:
+    """`carry_out` never raises; what is answered waits for `answers`."""
+
+    def __init__(self, conducting: Conducting) -> None:
+        self._c = conducting
+        self._run = conducting.plan.run_folder
+        self._done = Bridge()
+        self._sweeping: Sweeping | None = None
+        self._alerts: list[threading.Thread] = []
+
+    def answers(self) -> Iterable[object]:
+        found = self._done.drain()
+        return found if self._sweeping is None else [*found, *self._sweeping.bridge.drain()]
+
+    def carry_out(self, request: object) -> None:
+        try:
+            self._carry_out(request)
+        except OSError as error:
+            logger.error(f"{type(request).__name__} failed: {error}")
+
+    def _carry_out(self, request: object) -> None:
+        match request:
+            case WriteBeat():
+                fences.write_beat(self._run, fences.Beat(request.run_number, request.state, request.boot_s))
+            case WriteFence():
+                self._write_fence(request)
+            case StopTree():
+                self._stop_tree(request)
+            case ListOurs():
+                plan = self._c.plan
+                self._in_thread("list", lambda: self._done.put(list_ours(plan, request.deadline_boot_s)))
+            case SweepOrdered():
+                self._sweeping = self._sweeping or Sweeping(self._c.plan)
+                self._sweeping.order(request)
+            case EngageKillFile():
+                fences.engage_kill_file(self._run, cause=request.cause, name="main", source="root")
+            case AlertPeople():
+                self._alert(request)
+            case HandOver():
+                write_durably(self._run / HANDED_OVER, str(request.run_number).encode())
+            case _:
+                raise TypeError(f"main cannot carry out {request!r}")
+
+    def _write_fence(self, request: WriteFence) -> None:
+        error = ""
+        try:
+            fences.write_drain_fence(self._run, request.run_number)
+        except OSError as problem:
+            error = str(problem)
+        self._done.put(FenceWritten(fence=request.fence, run_number=request.run_number, error=error))
+
+    def _stop_tree(self, request: StopTree) -> None:
+        tree, self._c.tree = self._c.tree, None
+        left: tuple[int, ...] = ()
+        if tree is not None:
+            pids = tree_pids(tree.admin_pid)
+            tree.stop(max(0.1, request.kill_at_boot_s - boot_s()))
+            left = tuple(pid for pid, ticks in pids if started_ticks(pid) == ticks)
+        self._c.left_pids = left
+        self._done.put(TreeStopped(left_pids=left))
+
+    def _alert(self, request: AlertPeople) -> None:
+        logger.bind(level=request.level).error(f"{request.title}: {request.text}")
+        self._c.view.event("alert", f"{request.title}: {request.text}")
+        if urls := alert_urls():
+            self._alerts.append(
+                self._in_thread("alert", lambda: notify_now(urls, request.level, request.title, request.text))
+            )
+
+    def finish(self) -> None:
+        """Alerts that are under way get a moment."""
+        deadline = time.monotonic() + ALERT_S_MAX
+        for thread in self._alerts:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _in_thread(self, name: str, call: Callable[[], object]) -> threading.Thread:
+        thread = threading.Thread(target=call, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    # ---- what a person orders of main -----------------------------------------------------------------------------------
+
+    def administer(self, order: RestartRequested | ReloadRequested) -> None:
+        tree = self._c.tree
+        if tree is None:
+            return
+        ok, text = False, "this run keeps the configuration it was started with; stop it and start it again"
+        if isinstance(order, RestartRequested):
+            try:
+                row = tree.snapshot(1.0).row(order.role)
+                ok, text = self._restart(order.role, row.supervisor if row else "", tree.snapshot(1.0))
+            except (SupervisorError, TimeoutError) as error:
+                text = f"{order.role} was not restarted: {error}"
+        tree.tell("operator", CommandDone(command_id=order.command_id, ok=ok, text=text))
+
+    def _restart(self, role: str, supervisor: str, snapshot: TreeSnapshot) -> tuple[bool, str]:
+        tree = self._c.tree
+        if tree is None or not supervisor:
+            return False, f"no role is named {role!r}; there are: {', '.join(row.id for row in snapshot.children)}"
+        row = snapshot.row(role)
+        if row is not None and row.state in ("running", "starting"):
+            tree.terminate_child(role, supervisor, 10.0)
+        pid = tree.restart_child(role, supervisor, 20.0)
+        return True, f"{role} was restarted (pid {pid})"

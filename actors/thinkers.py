@@ -1,0 +1,104 @@
+"""Roles that only think: a machine, its store, its market data; nothing else happens in these processes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trading.oms import OmsMachine
+
+from actors.host import Thinker
+from actors.machine_actor import MachineActor
+from actors.plan import RunPlan
+from trading.exits import ExitsMachine
+from trading.exits_settings import ExitsSettings
+from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings
+from trading.messages.control import ProductsWanted
+from trading.oms_settings import OmsSettings
+from trading.risk import RiskMachine
+from trading.risk_settings import RiskSettings
+from trading.strategies.registry import collect
+from trading.symbol import SymbolMachine
+from trading.symbol_settings import SymbolSettings
+from trading.universe import UniverseMachine
+from trading.universe_settings import UniverseSettings
+
+
+class HealthMonitorActor(MachineActor):
+    def make_machine(self) -> Thinker:
+        settings = self.plan.section("health_monitor", HealthMonitorSettings)
+        return HealthMonitorMachine(settings=settings, me=self.incarnation)
+
+
+class OmsActor(MachineActor):
+    """The book, and its only writer."""
+
+    store_file: ClassVar[str | None] = "bulkhead.db"
+
+    def make_machine(self) -> Thinker:
+        settings = self.plan.section("oms", OmsSettings)
+        return OmsMachine(settings=settings, me=self.incarnation, tag=self.plan.tag)
+
+
+class ExitsActor(MachineActor):
+    bell: ClassVar[bool] = True
+
+    def make_machine(self) -> Thinker:
+        settings = self.plan.section("exits", ExitsSettings)
+        caps = self.plan.section("risk", RiskSettings).caps
+        return ExitsMachine(settings=settings, me=self.incarnation, caps=caps)
+
+
+class RiskActor(MachineActor):
+    """It wakes each half second and reads its marks then: no bell."""
+
+    store_file: ClassVar[str | None] = "risk.sqlite"
+
+    def make_machine(self) -> Thinker:
+        universe = self.plan.section("universe", UniverseSettings)
+        symbol = self.plan.section("symbol", SymbolSettings)
+        return RiskMachine(
+            settings=self.plan.section("risk", RiskSettings),
+            me=self.incarnation,
+            tiers=universe.tiers,
+            themes=universe.themes,
+            strategies=symbol.strategies,
+            guards=symbol.guards,
+        )
+
+
+class UniverseActor(MachineActor):
+    """Its `ProductsWanted` become the children of the supervisor `symbols`."""
+
+    store_file: ClassVar[str | None] = "universe.sqlite"
+    synchronous: ClassVar[str] = "NORMAL"
+    wants_bars: ClassVar[bool] = True
+
+    def make_machine(self) -> Thinker:
+        settings = self.plan.section("universe", UniverseSettings)
+        return UniverseMachine(settings=settings, me=self.incarnation)
+
+    def route(self, role: str, message: object) -> None:
+        if isinstance(message, ProductsWanted) and role in ("io", "symbols"):
+            children: dict[str, RunPlan] = dict.fromkeys(map(symbol_role, message.products), self.plan)
+            self.wanted_children("symbols", message.version, children)
+        else:
+            super().route(role, message)
+
+
+class SymbolActor(MachineActor):
+    wants_bars: ClassVar[bool] = True
+    bell: ClassVar[bool] = True
+
+    def make_machine(self) -> Thinker:
+        settings = self.plan.section("symbol", SymbolSettings)
+        return SymbolMachine(
+            product_id=self.child_id.removeprefix("symbol:"),
+            settings=settings,
+            me=self.incarnation,
+            strategies=collect(),
+            config_hash=self.plan.config_hash,
+        )
+
+
+def symbol_role(product_id: str) -> str:
+    return f"symbol:{product_id}"
