@@ -39,7 +39,7 @@ class Endpoints:
                 f"the simulated venue's contract line lacks {', '.join(missing)}: it has {', '.join(sorted(contract_line))}; "
                 "start it again with `run.py simulator --json`"
             )
-        status = contract_line.get("status")
+        status = contract_line.get("status_page")
         back_door = contract_line.get("back_door")
         return cls(
             rest=str(contract_line["rest"]),
