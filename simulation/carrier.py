@@ -42,6 +42,8 @@ class Carrier(Clockwork):
         self.boundary: Boundary | None = None
         self.mail_fate: MailFate | None = None
         self.failed: Callable[[Process, object, Exception], None] | None = None
+        self.save_first = True  # False, and `incarnation_check`: protections that the fault simulation takes out
+        self.incarnation_check = True
         self.processes: dict[str, Process] = {}
         self.slots: dict[str, Quote] = {}
         self.bars: dict[str, deque[Bar]] = {}
@@ -77,7 +79,7 @@ class Carrier(Clockwork):
         if process.stopped or process.blocked or process.state is not State.RUNNING:
             process.mailbox.append(message)
             return
-        if isinstance(sender, Process):
+        if isinstance(sender, Process) and self.incarnation_check:
             known = process.view.get(sender.role)
             if known is not None and known.incarnation > sender.incarnation:
                 self.counts["mail of an old incarnation"] += 1
@@ -219,6 +221,8 @@ class Carrier(Clockwork):
             self._write(process, message, done)
         crash = self.boundary(process, message, done) if self.boundary is not None else None
         if crash is not None and not crash.committed:
+            if not self.save_first:
+                self._send_all(process, [effect for effect in done if type(effect) is Send])
             self.end(process, "crashed before the commit")
             return
         if done:
@@ -238,6 +242,8 @@ class Carrier(Clockwork):
                         observer.noted(process, effect, now)  # type: ignore[arg-type]
                 else:
                     raise TypeError(f"{process.role} returned {effect!r}, which is none of Save, Send, Wake, Note")
+            if not self.save_first:
+                self._send_all(process, sends if crash is None else crash.lets_out(sends))
             if saves:
                 try:
                     process.store.commit(saves)
@@ -253,10 +259,8 @@ class Carrier(Clockwork):
                     return
                 for observer in self.observers:
                     observer.committed(process, message, saves, now)
-            if crash is not None:
-                sends = crash.lets_out(sends)
-            for send in sends:
-                self._send(process, send.role, send.message)
+            if self.save_first:
+                self._send_all(process, sends if crash is None else crash.lets_out(sends))
             if crash is None:
                 for wake in wakes:
                     self._wake(process, wake)
@@ -282,6 +286,10 @@ class Carrier(Clockwork):
                     self._drain_mailbox(process)
 
         self._push(self.boot_s + 1.0, CALL, None, again, None)
+
+    def _send_all(self, process: Process, sends: list[Send]) -> None:
+        for send in sends:
+            self._send(process, send.role, send.message)
 
     def _send(self, process: Process, role: str, message: object) -> None:
         now = self.now

@@ -80,7 +80,7 @@ class Spec:
     """How to make a role's process, again and again."""
 
     role: str
-    factory: Callable[[Incarnation], Machine]
+    factory: Callable[[Incarnation], Any]
     parent: str | None
     shell: Shell | None
     bell: bool

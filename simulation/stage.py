@@ -16,6 +16,7 @@ Determinism: one seeded `random`, no wall clock, no set is iterated. Market data
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from simulation.carrier import Carrier
 from simulation.process import Process, RestartPolicy, Shell, Spec, State
@@ -67,7 +68,7 @@ class VirtualStage(Carrier):
     def add(
         self,
         role: str,
-        factory: Callable[[Incarnation], Machine],
+        factory: Callable[[Incarnation], Any],
         *,
         parent: str | None = None,
         shell: Shell | None = None,

@@ -8,7 +8,7 @@ from decimal import Decimal as D
 
 import pytest
 
-from simulation.report import (
+from simulation.backtest.report import (
     DAY_S,
     EquityPoint,
     Fill,

@@ -1,0 +1,302 @@
+"""The loop of a backtest: bars in, the bot's machines on the virtual stage, and everything that happened out.
+
+Between two bar ends, in this order: the market walks through the bars that end now (`path.py`), filling what rests and
+moving what is held; then the bars close, the quotes stand at their closes, and the strategies decide. So a decision
+never sees a price later than its bar's end, and its order meets the *next* bar. While nothing is in flight and nothing
+is held, the walk is skipped: nobody could notice it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from attrs import define, field
+
+from simulation.backtest.data import Dataset
+from simulation.backtest.path import corner_times, price_at
+from simulation.backtest.report import EquityPoint, Fill, Run, Trade
+from simulation.backtest.world import BacktestWorld
+from simulation.process import Process
+from trading.costs import CostSettings
+from trading.machine import Instant, Note, Save
+from trading.messages.book import BookSnapshot
+from trading.messages.market import Bar
+from trading.values import ZERO, plain, utc_text
+
+STEP_S = 2.0
+"""How often the market moves while an order is open: inside every quote-age limit."""
+SETTLE_S = 0.3
+"""How long a conversation may take in real seconds before the next look."""
+EQUITY_EVERY_S = 3_600.0
+QUIET_WARM_UP_S = 5.0
+
+
+@define
+class Recorder:
+    """Observer of the stage: keeps the newest book, decisions, and what oms saved."""
+
+    config_hash: str
+    book: BookSnapshot | None = None
+    decisions: list[dict[str, Any]] = field(factory=list)
+    intents: dict[str, Mapping[str, Any]] = field(factory=dict)
+    orders: dict[str, dict[str, Any]] = field(factory=dict)
+    fills: dict[str, Mapping[str, Any]] = field(factory=dict)
+    positions: dict[str, Mapping[str, Any]] = field(factory=dict)
+
+    def committed(self, process: Process, message: object, saves: list[Save], now: Instant) -> None:  # noqa: ARG002
+        if process.role != "oms":
+            return
+        for save in saves:
+            match save.table:
+                case "intents":
+                    self.intents[save.key] = save.row
+                case "orders":
+                    self.orders[save.key] = {**save.row, "intent_id": save.key, "saved": utc_text(now.venue_s)}
+                case "fills":
+                    self.fills[save.key] = save.row
+                case "positions":
+                    self.positions[save.key] = save.row
+
+    def sent(self, process: Process, role: str, message: object, now: Instant) -> None:  # noqa: ARG002
+        if role == "risk" and isinstance(message, BookSnapshot):
+            self.book = message
+
+    def noted(self, process: Process, note: Note, now: Instant) -> None:
+        if note.kind == "decision":
+            self.decisions.append(
+                {
+                    "at": utc_text(now.venue_s),
+                    "role": process.role,
+                    **_plain(note.values),
+                    "config_hash": self.config_hash,
+                }
+            )
+
+    def life(self, process: Process, what: str, now: Instant) -> None: ...
+
+
+class Backtest:
+    """One run. `run` plays the data set and returns what happened; `progress(share)` hears how far it is."""
+
+    def __init__(
+        self, dataset: Dataset, *, config: Any, costs: CostSettings, seed: int, config_hash: str, facts: Mapping[str, Any],
+        strategies: tuple[Any, ...] = (), record_quiet: bool = True,
+    ) -> None:  # fmt: skip
+        self.dataset = dataset
+        self.facts = dict(facts)
+        shortest = min(dataset.bar_s.values())
+        bar_s = (shortest, max(300, shortest), max(3_600, shortest))
+        groups = config.universe
+        products = tuple(p for tier in groups.tiers.values() for p in tier.products if p in dataset.series)
+        if not products:
+            raise ValueError(
+                f"{dataset.name}: none of its products ({', '.join(sorted(dataset.series))}) is in a tier of the universe"
+            )
+        self.products = products
+        self.world = BacktestWorld(
+            config=config, costs=costs, products=products, start_s=float(dataset.start_s), seed=seed, config_hash=config_hash,
+            bar_s=bar_s, volumes_usd=_daily_volumes(dataset), strategies=strategies,
+        )  # fmt: skip
+        self.recorder = Recorder(config_hash)
+        self.world.stage.observers.append(self.recorder)
+        self.record_quiet = record_quiet
+        self.equity: list[EquityPoint] = []
+        self.marks: dict[str, float] = {}
+        self.next_equity_s = 0.0
+        self.played = 0
+
+    def run(self, progress: Callable[[float], None] | None = None) -> Run:
+        """Play everything. Raises whatever a machine raises: a backtest with a broken machine proves nothing."""
+        world, stage = self.world, self.world.stage
+        total = sum(len(self.dataset.series[p]) for p in self.products)
+        told = 0
+        started = False
+        for bars in _by_end(bar for bar in self.dataset.stream() if bar.product_id in world.sim):
+            if not started:
+                started = True
+                self._warm_up(bars)
+            end_s = float(bars[0].end_s)
+            if self._busy() or (self.recorder.book is not None and self.recorder.book.positions):
+                self._walk(bars, end_s)
+            stage.skip_to(end_s)
+            for bar in bars:
+                self.marks[bar.product_id] = bar.close
+                world.quote(bar.product_id, bar.close)
+                stage.put_bar(bar)
+            if self._near():
+                stage.run_for(SETTLE_S)
+            if end_s >= self.next_equity_s:
+                self._equity(end_s)
+                self.next_equity_s = end_s - end_s % EQUITY_EVERY_S + EQUITY_EVERY_S
+            self.played += len(bars)
+            if progress is not None and self.played - told > total / 200:
+                told = self.played
+                progress(self.played / total)
+        self._equity(stage.now.venue_s)
+        if progress is not None:
+            progress(1.0)
+        return self._result()
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def _warm_up(self, bars: list[Bar]) -> None:
+        """The roles find each other and the book is reconciled before the first decision."""
+        for bar in bars:
+            self.world.quote(bar.product_id, bar.open)
+            self.marks[bar.product_id] = bar.open
+        self.world.stage.run_for(QUIET_WARM_UP_S)
+        self._equity(self.world.stage.now.venue_s)
+
+    def _near(self) -> bool:
+        """Whether mail, not only a distant timer, is about to arrive."""
+        at = self.world.stage.next_at()
+        return at is not None and at <= self.world.stage.boot_s + 0.05
+
+    def _busy(self) -> bool:
+        """Whether an order may be at the venue or on its way, or a fill is not booked yet."""
+        book = self.recorder.book
+        if book is None:
+            return True
+        return bool(book.unbooked) or any(order.ended is None for order in book.orders) or self._near()
+
+    def _walk(self, bars: list[Bar], end_s: float) -> None:
+        """From the present to `end_s` along the bars' paths: in small steps while orders are open, else corner by corner."""
+        stage = self.world.stage
+        held = {p.product_id for p in self.recorder.book.positions} if self.recorder.book else set()
+        corners = deque(sorted({at for bar in bars for at in corner_times(bar) if at > stage.now.venue_s}))
+        while corners:
+            now_s = stage.now.venue_s
+            while corners and corners[0] <= now_s:
+                corners.popleft()
+            if not corners:
+                break
+            if self._busy():
+                until = min(corners[0], now_s + STEP_S, end_s)
+                stage.run_until_venue(until)
+            else:
+                until = min(corners[0], end_s)
+                stage.skip_to(until)
+            for bar in bars:
+                if bar.start_s <= until:
+                    self.world.quote(bar.product_id, price_at(bar, until, held=bar.product_id in held))
+            if self._near():
+                stage.run_for(0.01)
+
+    # -- the record -------------------------------------------------------------------------------------------------
+
+    def _equity(self, at_s: float) -> None:
+        wallets = self.world.venue.engine.wallets.by_currency
+        cash = sum((w.total for c, w in wallets.items() if c in ("USD", "USDC")), ZERO)
+        exposure = {}
+        for product in self.products:
+            wallet = wallets.get(self.world.sim[product].base)
+            if wallet is not None and wallet.total and product in self.marks:
+                exposure[product] = wallet.total * Decimal(repr(self.marks[product]))
+        point = EquityPoint(s=at_s, cash_usd=cash, holdings_usd=sum(exposure.values(), ZERO), exposure_usd=exposure)
+        if self.equity and self.equity[-1].s == at_s:
+            self.equity[-1] = point
+        else:
+            self.equity.append(point)
+
+    def _result(self) -> Run:
+        engine = self.world.venue.engine
+        fills = [
+            Fill(s=f.at_s, product_id=f.product_id, side=f.side, base_size=f.size, price=f.price, fee_usd=f.commission)
+            for f in sorted(engine.fill_list, key=lambda f: (f.at_s, f.trade_id))
+        ]
+        return Run(
+            facts=self.facts,
+            start_cash_usd=self.world.costs.start_cash_usd,
+            end_marks={product: Decimal(repr(mark)) for product, mark in self.marks.items()},
+            trades=self._trades(),
+            fills=fills,
+            equity=self.equity,
+            orders=[
+                {**_plain(self.recorder.intents.get(key, {})), **_plain(row)}
+                for key, row in self.recorder.orders.items()
+            ],
+            decisions=self.recorder.decisions,
+            themes={product: self.world.tier_of.theme(product) for product in self.products},
+        )
+
+    def _trades(self) -> list[Trade]:
+        """Closed positions, from oms' own rows: what was bought and sold by booked fills."""
+        by_position: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in self.recorder.fills.values():
+            by_position[str(row["position_id"])].append(row)
+        found = []
+        for position_id, fills in by_position.items():
+            buys = [f for f in fills if f["side"] == "BUY"]
+            sells = [f for f in fills if f["side"] == "SELL"]
+            row = self.recorder.positions.get(position_id, {})
+            if not buys or not sells or not row.get("outcome"):
+                continue
+            entry = self.recorder.intents.get(position_id, {})
+            exits = [
+                i
+                for i in self.recorder.intents.values()
+                if i.get("position_id") == position_id and i.get("purpose") != "entry"
+            ]
+            bought, paid = _sum(buys)
+            sold, got = _sum(sells)
+            fees = sum((Decimal(str(f["fee_usd"])) for f in fills), ZERO)
+            product = str(buys[0]["product_id"])
+            found.append(
+                Trade(
+                    position_id=position_id,
+                    product_id=product,
+                    theme=self.world.tier_of.theme(product),
+                    tier=self.world.tier_of.tier(product) or "",
+                    strategy=str(entry.get("strategy", "")),
+                    trigger=str(entry.get("trigger", "")),
+                    exit_reason=str(exits[-1].get("reason", "")) if exits else "",
+                    opened_s=min(float(f["at_s"]) for f in buys),
+                    closed_s=max(float(f["at_s"]) for f in sells),
+                    base_size=sold,
+                    entry_price=paid / bought,
+                    exit_price=got / sold,
+                    fees_usd=fees,
+                    pnl_usd=got - paid * sold / bought - fees,
+                )
+            )
+        return sorted(found, key=lambda trade: (trade.closed_s, trade.product_id, trade.position_id))
+
+
+def _sum(fills: list[Mapping[str, Any]]) -> tuple[Decimal, Decimal]:
+    sizes = [Decimal(str(f["base_size"])) for f in fills]
+    return sum(sizes, ZERO), sum((size * Decimal(str(f["price"])) for size, f in zip(sizes, fills, strict=True)), ZERO)
+
+
+def _by_end(stream: Iterator[Bar]) -> Iterator[list[Bar]]:
+    """The bars that end at the same moment, together."""
+    group: list[Bar] = []
+    for bar in stream:
+        if group and bar.start_s + bar.bar_s != group[0].start_s + group[0].bar_s:
+            yield group
+            group = []
+        group.append(bar)
+    if group:
+        yield group
+
+
+def _daily_volumes(dataset: Dataset) -> dict[str, float]:
+    """Median-free and honest: the first day's quote volume per product, scaled to 24 h; a day that is past when it is used."""
+    found = {}
+    for product, candles in dataset.series.items():
+        bar_s = dataset.bar_s[product]
+        first = [c for c in candles if c.start_s < candles[0].start_s + 86_400]
+        found[product] = sum(c.close * c.volume for c in first) * 86_400 / (len(first) * bar_s)
+    return found
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {str(key): _plain(value) for key, value in values.items()}
+    if isinstance(values, Decimal):
+        return plain(values)
+    if isinstance(values, tuple | list):
+        return [_plain(value) for value in values]
+    return values if isinstance(values, str | int | float | bool) or values is None else str(values)

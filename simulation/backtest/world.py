@@ -1,0 +1,237 @@
+"""The bot on the virtual stage for a backtest: its real machines with the live configuration, and a venue with costs.
+
+Only paces that cost time and decide nothing are changed: how often snapshots are repeated, and the leases on them (no
+process dies here). Health is one steady snapshot; what moves with the market (regime, eligibility, guards) is live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Any
+
+from attrs import evolve
+from trading.oms import OmsMachine
+
+from exchange.coinbase.fences import Beat, Fences
+from exchange.coinbase.gateway import GatewayMachine
+from exchange.simulator.accounts import FeeTier
+from exchange.simulator.execution import Filled, OrderChanged, Settings
+from exchange.simulator.matching import Venue
+from exchange.simulator.orders import average_price
+from exchange.simulator.products import Product as SimProduct
+from exchange.simulator.products import make_product
+from simulation.fuzz.scripted import Publisher
+from simulation.fuzz.venue import ORDINARY, FuzzVenue, GatewayWire, WireSettings, words_of
+from simulation.stage import VirtualStage
+from trading.costs import CostSettings
+from trading.exits import ExitsMachine
+from trading.machine import Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
+from trading.messages.control import CatalogSnapshot
+from trading.messages.market import Quote
+from trading.messages.orders import Fees, OrderUpdate, PageItem, Query, QueryKind
+from trading.product import Product
+from trading.risk import RiskMachine
+from trading.strategies.registry import collect
+from trading.symbol import SymbolMachine
+from trading.tiers import groups_of
+from trading.universe import UniverseMachine
+from trading.values import Side, account_tag
+
+PORTFOLIO = "00000000-0000-4000-8000-00000000ba57"
+CALM_S = 3_600.0
+"""How often snapshots are repeated here, instead of each half second."""
+
+
+class BacktestStage(VirtualStage):
+    """The virtual stage with one more thing: venue time may jump while nothing is in flight."""
+
+    def skip_to(self, venue_s: float) -> None:
+        """Venue time is `venue_s` from now on; real time (leases, timers) stands still over the jump."""
+        if venue_s > self.now.venue_s:
+            self._venue_0_s = venue_s - self.boot_s * self.speed
+            self._now = None
+
+
+class BacktestVenue(FuzzVenue):
+    """The pure matching engine with the account's fee rates and the street worse than the seen quote by the slippage."""
+
+    def __init__(self, stage: VirtualStage, products: list[SimProduct], costs: CostSettings, tag: str) -> None:
+        wire = WireSettings(there_s=costs.latency_s, back_s=costs.latency_s, engine=Settings(settle_s=0.2))
+        super().__init__(stage, products, costs.start_cash_usd, tag, wire)
+        self.fees = Fees(maker_rate=costs.maker_rate, taker_rate=costs.taker_rate, tier="backtest")
+        tier = FeeTier(name="backtest", from_usd=Decimal(0), maker=costs.maker_rate, taker=costs.taker_rate)
+        self.engine = Venue(
+            products, {"USD": costs.start_cash_usd}, (tier,), settings=wire.engine, now_s=stage.now.venue_s
+        )
+
+    def page(self, query: Query) -> tuple[PageItem, ...]:
+        if query.kind is QueryKind.FEES:
+            return (self.fees,)
+        return super().page(query)
+
+
+class SteadyCatalog(QuietMachine):
+    """The catalog of a backtest: products do not change, fees are the cost model's, the data is always fresh."""
+
+    role = "catalog"
+
+    def __init__(self, *, me: Incarnation, products: tuple[Product, ...], fees: Fees) -> None:
+        self.me = me
+        self.known = products
+        self.fees = fees
+        self.n = 0
+
+    def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
+        return self._publish(now)
+
+    def handle(self, message: object, now: Instant) -> Effects:
+        return self._publish(now) if isinstance(message, Woke) else ()
+
+    def _publish(self, now: Instant) -> Effects:
+        self.n += 1
+        snapshot = CatalogSnapshot(
+            n=self.n, products=self.known, fees=self.fees, fetched_boot_s=now.boot_s, incarnation=self.me
+        )
+        receivers = ("risk", "oms", "exits", "gateway", "universe", *(f"symbol:{p.product_id}" for p in self.known))
+        return [*(Send(role, snapshot) for role in receivers), Wake("publish", now.boot_s + 300.0)]
+
+
+class BacktestWorld:
+    """Builds the stage; `quote` moves one product's market, `busy` tells whether something is in flight."""
+
+    def __init__(
+        self, *, config: Any, costs: CostSettings, products: tuple[str, ...], start_s: float, seed: int, config_hash: str,
+        bar_s: tuple[int, int, int], volumes_usd: Mapping[str, float], strategies: tuple[Any, ...] = (),
+    ) -> None:  # fmt: skip
+        self.costs = costs
+        self.config = config
+        self.stage = BacktestStage(seed=seed, venue_s=start_s, latency_s=0.0002)
+        self.tag = account_tag(PORTFOLIO)
+        self.sim = {name: make_product(name) for name in products}
+        self.tier_of = groups_of(config.universe.tiers, config.universe.themes)
+        self.venue = BacktestVenue(self.stage, list(self.sim.values()), costs, self.tag)
+        self.products = tuple(_metadata(self.sim[name], volumes_usd.get(name, 0.0)) for name in products)
+        self._frames = {name: self._frame(name) for name in products}
+        self._sequence = 0
+        self.venue.changed.append(self._changed)
+        self.venue.filled.append(self._filled)
+        self._build(config, config_hash, bar_s, strategies or collect())
+
+    def _build(self, config: Any, config_hash: str, bar_s: tuple[int, int, int], strategies: tuple[Any, ...]) -> None:
+        stage = self.stage
+        oms = evolve(config.oms, snapshot_every_s=CALM_S, reconcile_every_s=CALM_S)
+        risk = evolve(config.risk, lease_s=float("inf"), metadata_age_s_max=float("inf"))
+        symbol = evolve(config.symbol, bar_s=bar_s)
+        gateway = evolve(config.gateway, posting=evolve(config.gateway.posting, **_never_stale(config.gateway.posting)))
+        stage.add(
+            "gateway",
+            lambda me: GatewayMachine(me=me, fences=self._fences, settings=gateway),
+            shell=GatewayWire(stage, self.venue, lambda *_: ORDINARY),
+        )
+        stage.add(
+            "health_monitor",
+            lambda me: Publisher(me=me, kind="health", products=self.products, tiers={}, every_s=CALM_S),
+        )
+        stage.add("catalog", lambda me: SteadyCatalog(me=me, products=self.products, fees=self.venue.fees))
+        stage.add("universe", lambda me: UniverseMachine(settings=config.universe, me=me, guards=config.symbol.guards))
+        stage.add("oms", lambda me: OmsMachine(settings=oms, me=me, tag=self.tag), bell=False)
+        stage.add("exits", lambda me: ExitsMachine(settings=config.exits, me=me, caps=config.risk.caps))
+        stage.add(
+            "risk",
+            lambda me: RiskMachine(
+                settings=risk, me=me, tiers=config.universe.tiers, themes=config.universe.themes,
+                strategies=config.symbol.strategies, guards=config.symbol.guards,
+            ),
+            bell=False,
+        )  # fmt: skip
+        for name in self.sim:
+            stage.add(
+                f"symbol:{name}",
+                lambda me, name=name: SymbolMachine(  # type: ignore[misc]
+                    product_id=name, settings=symbol, me=me, strategies=strategies, config_hash=config_hash
+                ),
+                bell=False,
+            )
+
+    def _fences(self) -> Fences:
+        beat = Beat(run=1, state="ready", boot_s=self.stage.boot_s)
+        return Fences(killed=False, kill_cause="", guardian_run=0, drain_run=0, beat=beat)
+
+    # -- the market -------------------------------------------------------------------------------------------------
+
+    def _frame(self, name: str) -> tuple[Decimal, float, float, float]:
+        row = self.costs.of(self.tier_of.tier(name) or "")
+        return self.sim[name].price_increment, row.half_spread_bps / 1e4, row.slippage_bps / 1e4, row.depth_usd
+
+    def quote(self, name: str, mid: float, *, venue_too: bool = True) -> None:
+        """One product's market moves to `mid` at the present venue time: the seen quote, and the street behind it."""
+        tick, half, slip, depth_usd = self._frames[name]
+        now = self.stage.now
+        bid = _down(mid * (1 - half), tick)
+        ask = max(_up(mid * (1 + half), tick), bid + tick)
+        self._sequence += 1
+        size = Decimal(repr(round(depth_usd / mid / 4, 8)))
+        if venue_too:
+            size_there = Decimal(repr(round(depth_usd / mid, 8)))
+            street_bid, street_ask = _down(mid * (1 - half - slip), tick), _up(mid * (1 + half + slip), tick)
+            self.venue.quote(name, max(street_bid, tick), max(street_ask, street_bid + tick), size_there)
+        self.stage.put_quote(
+            Quote(
+                name,
+                bid,
+                ask,
+                size,
+                size,
+                now.venue_s,
+                now.boot_s,
+                now.boot_s,
+                self._sequence,
+                depth_usd,
+                depth_usd,
+                last=bid,
+            )
+        )
+
+    # -- the user channel ---------------------------------------------------------------------------------------------
+
+    def _changed(self, changed: OrderChanged) -> None:
+        self._tell(str(changed.order.get("order_id", "")))
+
+    def _filled(self, filled: Filled) -> None:
+        self._tell(filled.fill.order_id)
+
+    def _tell(self, venue_order_id: str) -> None:
+        order = self.venue.engine.orders.get(venue_order_id)
+        if order is None:
+            return
+        words = words_of(order)
+        update = OrderUpdate(
+            venue_order_id=order.order_id, client_order_id=order.client_order_id, product_id=words.product_id,
+            side=Side(order.side), status=words.status, cumulative_size=order.filled_size,
+            average_price=Decimal(average_price(order)), fees_usd=order.fees, exchange_s=self.venue.now_s,
+            received_boot_s=self.stage.boot_s,
+        )  # fmt: skip
+        self.stage.post("oms", update, self.costs.latency_s)
+
+
+def _down(price: float, tick: Decimal) -> Decimal:
+    return (Decimal(repr(round(price, 12))) / tick).to_integral_value(rounding=ROUND_FLOOR) * tick
+
+
+def _up(price: float, tick: Decimal) -> Decimal:
+    return (Decimal(repr(round(price, 12))) / tick).to_integral_value(rounding=ROUND_CEILING) * tick
+
+
+def _never_stale(posting: Any) -> dict[str, float]:
+    """Metadata ages in real time, which stands still over a jump; every other test at the wire stays as it is."""
+    return {"metadata_age_s_max": float("inf")} if hasattr(posting, "metadata_age_s_max") else {}
+
+
+def _metadata(sim: SimProduct, volume_usd: float) -> Product:
+    return Product(
+        product_id=sim.product_id, base_currency=sim.base, quote_currency=sim.quote, price_increment=sim.price_increment,
+        base_increment=sim.base_increment, quote_increment=sim.quote_increment, base_size_min=sim.base_min_size,
+        base_size_max=sim.base_max_size, quote_size_min=sim.quote_min_size, quote_size_max=sim.quote_max_size,
+        volume_24h_quote_usd=volume_usd,
+    )  # fmt: skip
