@@ -36,7 +36,7 @@ class PostingSettings:
     metadata_age_s_max: float = 902.0
 
 
-@frozen(kw_only=True)
+@frozen
 class VenueFacts:
     """The newest catalog snapshot as the gateway keeps it. fetched_boot_s None: none has come yet."""
 

@@ -92,6 +92,7 @@ class Venue:
     cert: trustme.LeafCert = _CERT
     tls: bool = True
     greet: Callable[[socket.socket], None] | None = None
+    connected: Callable[[], object] | None = None
     requests: list[Request] = field(factory=list)
     received: bytearray = field(factory=bytearray)
     connections: int = 0
@@ -135,6 +136,8 @@ class Venue:
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         try:
+            if self.connected is not None:
+                self.connected()
             if self.greet is not None:
                 self.greet(sock)
                 return
