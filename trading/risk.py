@@ -342,7 +342,9 @@ class RiskMachine(QuietMachine):
                     regime=self._universe.regime,
                     multiplier=case.entry.size_multiplier,
                     conviction=proposal.conviction,
-                    bound_by=sized.binding,
+                    bound_by=f"cap:{min(rooms, key=lambda row: row[1])[0]}"
+                    if sized.binding == "caps"
+                    else sized.binding,
                 ),
             ),
             decided_boot_s=case.now.boot_s,

@@ -158,6 +158,9 @@ class SymbolMachine(QuietMachine):
         if problem:
             return () if problem is self._code else self._no_trade(problem, now, quote_values(quote, now))
         price = (float(quote.bid) + float(quote.ask)) * 0.5
+        if self._outliers.price == 0.0:
+            # The first tick after a start may be the bad one: it is held against the newest closed bar.
+            self._outliers.price = self.view.fine.close or self.view.move.close
         if not self._outliers.accept(price, quote.exchange_s, now.boot_s):
             return self._suspect(price, now)
         view = self.view
@@ -296,8 +299,7 @@ class SymbolMachine(QuietMachine):
 
     def _bars_stale(self, now: Instant) -> Values:
         """The candles that a decision rests on must be young, by venue time since their end."""
-        view = self.view
-        series = view.fine if view.fine.count else view.move
+        series = self.view.newest
         age_s = now.venue_s - series.end_s
         limit_s = bar_age_limit_s(series.bar_s, self._guards) + series.bar_s
         if series.count and age_s <= limit_s:
@@ -375,6 +377,9 @@ class SymbolMachine(QuietMachine):
         if not verdict.admitted:
             self._quiet_until[proposal.strategy] = now.boot_s + self._settings.entry.retry_after_denial_s
             self._plans.pop(proposal.plan_id, None)
+        else:
+            # Until the slice shows the order; risk would deny a second one anyway.
+            self._quiet_until[proposal.strategy] = now.boot_s + 2.0
         return (Wake("proposal", None),)
 
     def _book(self, book: BookSnapshot, now: Instant) -> Effects:

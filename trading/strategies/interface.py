@@ -147,14 +147,20 @@ class MarketView:
         return self._factor
 
     @property
+    def newest(self) -> FineSeries | MoveSeries:
+        """The finest series that is as new as any: what quotes are measured against."""
+        fine = self.fine
+        return fine if fine.end_s >= self.move.end_s and fine.price_15m_ago else self.move
+
+    @property
     def change_15m_pct(self) -> float:
-        """Signed move over true 15 minutes up to `price`; 0.0 until known. Finest bars first."""
-        before = self.fine.price_15m_ago or self.move.price_15m_ago
+        """Signed move over true 15 minutes up to `price`; 0.0 until known."""
+        before = self.newest.price_15m_ago
         return (self.price / before - 1.0) * 100.0 if before else 0.0
 
     @property
     def change_60m_pct(self) -> float:
-        before = self.fine.price_60m_ago or self.move.price_60m_ago
+        before = self.newest.price_60m_ago or self.move.price_60m_ago
         return (self.price / before - 1.0) * 100.0 if before else 0.0
 
     @property
@@ -163,8 +169,7 @@ class MarketView:
         expected = self.move.expected_volume_15m
         if expected <= 0.0:
             return 0.0
-        closed = max(self.fine.volume_15m, self.move.volume_15m) / expected
-        return max(closed, self.forming_volume_ratio)
+        return max(self.newest.volume_15m / expected, self.forming_volume_ratio)
 
 
 Evaluate = Callable[[MarketView], Signal | None]

@@ -1,0 +1,308 @@
+"""The symbol machine: from quotes and bars to a proposal or a code, and never from data that must not be believed."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from tests.decisions.build import (
+    BOOT0,
+    ME,
+    T0,
+    D,
+    at,
+    bar,
+    book,
+    catalog_of,
+    cooldown,
+    entry_order,
+    notes,
+    position,
+    quiet_bars,
+    quote,
+    sends,
+    universe_of,
+)
+from trading.machine import PeerRestarted, Woke
+from trading.messages.decisions import Proposal, Verdict
+from trading.strategies.registry import StrategySettings, collect
+from trading.symbol import SymbolMachine
+from trading.symbol_settings import EntrySettings, SymbolSettings
+
+
+def symbol(
+    settings: SymbolSettings | None = None, *, warm: bool = True, product_id: str = "BTC-USD", regime: str = "chop"
+):
+    machine = SymbolMachine(
+        product_id=product_id, settings=settings or SymbolSettings(), me=ME, strategies=collect(), config_hash="abc"
+    )
+    machine.recover({}, at())
+    if warm:
+        for one in quiet_bars(product_id=product_id):
+            machine.on_bar(one, at())
+        for one in quiet_bars(bars=30, bar_s=60, product_id=product_id):
+            machine.on_bar(evolve(one, volume=2.0), at())
+    machine.handle(universe_of((product_id,), regime=regime), at())
+    machine.handle(catalog_of((product_id,), at()), at())
+    machine.handle(book(product_id=product_id), at())
+    return machine
+
+
+def rise(
+    machine: SymbolMachine, to: float = 102.5, seconds: float = 10.0, *, volume: bool = True, start: float = 100.0
+):
+    """A move in ten steps, with or without volume behind it; returns all effects."""
+    effects = []
+    for step in range(11):
+        now = at(seconds * step / 10)
+        price = start + (to - start) * step / 10
+        traded = 50_000.0 + (step * 40.0 if volume else 0.0)
+        effects += machine.on_quote(quote(price, now, volume=traded), now)
+    return effects
+
+
+def last_code(machine: SymbolMachine) -> str:
+    return machine._code
+
+
+def test_a_sharp_move_with_volume_leads_to_a_proposal_with_its_reason():
+    machine = symbol()
+    effects = rise(machine)
+    proposals = sends(effects, Proposal, "risk")
+    assert len(proposals) == 1, "one outstanding"
+    one = proposals[0]
+    assert one.trigger == "price_move"
+    assert len(one.reason) >= 50
+    assert one.limit_price <= D("102.5")
+    assert one.post_only
+    assert one.valid_until_boot_s - one.decided_boot_s <= 2.0
+    assert dict(one.values)["volume_ratio_15m"]
+    assert notes(effects)[-1]["code"] == "proposed"
+    assert one.config_hash == "abc"
+
+
+def test_the_same_move_without_volume_is_no_trade():
+    assert sends(rise(symbol(), volume=False), Proposal) == []
+
+
+def test_the_same_decision_twice_is_one_proposal():
+    first = sends(rise(symbol()), Proposal)[0]
+    second = sends(rise(symbol()), Proposal)[0]
+    assert first.proposal_id == second.proposal_id
+
+
+def test_a_dip_is_bought_by_its_own_rule():
+    one = sends(rise(symbol(), to=97.0), Proposal)[0]
+    assert one.plan.stop_pct == D(10)
+    assert one.plan.target_pct == D(20)
+    assert one.size_factor == 0.7
+
+
+@pytest.mark.parametrize(
+    ("quoted", "code"),
+    [
+        ({"age_s": 5.5}, "quote_stale"),
+        ({"alive": False}, "sequence_gap"),
+        ({"spread_bps": -1.0}, "book_crossed"),
+        ({"spread_bps": 0.0}, "book_locked"),
+    ],
+)
+def test_a_stale_crossed_or_gapped_quote_never_opens_a_position(quoted, code):
+    machine = symbol()
+    rise(machine, to=101.0)
+    now = at(11)
+    effects = machine.on_quote(quote(102.5, now, volume=51_000.0, **quoted), now)
+    assert sends(effects, Proposal) == []
+    assert last_code(machine) == code
+
+
+def test_seed_21_quote_age_is_judged_by_the_venues_own_timestamp():
+    """The predecessor stamped quotes with its own now; here an old exchange time is stale however fresh the frame is."""
+    machine = symbol()
+    now = at(5)
+    old = evolve(quote(103, now, volume=51_000.0), exchange_s=now.venue_s - 6.0)
+    assert sends(machine.on_quote(old, now), Proposal) == []
+    assert last_code(machine) == "quote_stale"
+    late = evolve(quote(103, now, volume=51_000.0), received_boot_s=now.boot_s - 6.0)
+    machine.on_quote(late, at(6.5))
+    assert last_code(machine) == "quote_stale"
+
+
+def test_quote_age_is_real_time_at_sixty_fold_speed():
+    machine = symbol()
+    now = at(1, speed=60.0)
+    three_real_seconds = evolve(quote(100, now), exchange_s=now.venue_s - 180.0)
+    machine.on_quote(three_real_seconds, now)
+    assert last_code(machine) == "no_candidates_from_triggers"
+
+
+def test_one_bad_tick_fires_nothing_and_three_snapshots_do():
+    machine = symbol()
+    machine.on_quote(quote(100, at(), volume=50_000.0), at())
+    effects = list(machine.on_quote(quote(110, at(1), volume=50_500.0), at(1)))
+    assert sends(effects, Proposal) == []
+    assert notes(effects)[-1]["code"] == "outlier_unconfirmed"
+    effects = list(machine.on_quote(quote(100, at(2), volume=50_500.0), at(2)))
+    assert sends(effects, Proposal) == [], "back at the old level"
+    for step in range(3, 6):
+        effects += machine.on_quote(quote(110, at(step), volume=50_600.0), at(step))
+    assert len(sends(effects, Proposal)) == 1, "the third snapshot confirms"
+
+
+def test_the_first_quote_after_a_start_is_held_against_the_bars():
+    machine = symbol()
+    assert sends(machine.on_quote(quote(108, at(), volume=51_000.0), at()), Proposal) == []
+    assert last_code(machine) == "outlier_unconfirmed"
+
+
+def test_no_proposal_without_metadata_book_or_young_bars():
+    machine = symbol()
+    machine.handle(catalog_of((), at()), at())
+    rise(machine)
+    assert last_code(machine) == "data_unavailable"
+    machine = symbol()
+    machine.handle(book(product_id="BTC-USD", cooldowns_complete=False), at())
+    rise(machine)
+    assert last_code(machine) == "data_unavailable"
+    machine = symbol()
+    machine.view.fine.restart()
+    machine.view.move.end_s -= 3600
+    rise(machine)
+    assert last_code(machine) == "candle_stale"
+
+
+def test_seed_4_the_symbol_proposes_nothing_while_it_cools_down():
+    machine = symbol()
+    machine.handle(book(product_id="BTC-USD", cooldowns=(cooldown(kind="stop"),)), at())
+    assert sends(rise(machine), Proposal) == []
+    assert last_code(machine) == "per_symbol_cooldown"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"positions": (position(),)}, "already_have_position"), ({"orders": (entry_order(),)}, "pending_buy_exists")],
+)
+def test_what_is_held_or_on_order_is_not_proposed_again(change, code):
+    machine = symbol()
+    machine.handle(book(product_id="BTC-USD", **change), at())
+    assert sends(rise(machine), Proposal) == []
+    assert last_code(machine) == code
+
+
+def test_no_proposal_in_regime_crash():
+    machine = symbol(regime="crash")
+    assert sends(rise(machine, to=104.0), Proposal) == []
+    assert last_code(machine) == "volatility_crash"
+
+
+def test_an_unanswered_proposal_is_repeated_and_given_up_after_its_time():
+    machine = symbol()
+    one = sends(rise(machine), Proposal)[0]
+    decided = one.decided_boot_s - BOOT0
+    assert sends(machine.handle(Woke("proposal"), at(decided + 0.5)), Proposal) == [one]
+    assert sends(machine.handle(PeerRestarted("risk"), at(decided + 0.6)), Proposal) == [one]
+    effects = machine.handle(Woke("proposal"), at(decided + 3.1))
+    assert sends(effects, Proposal) == []
+    assert last_code(machine) == "no_verdict"
+
+
+def test_after_a_denial_the_strategy_waits_before_it_asks_again():
+    machine = symbol()
+    one = sends(rise(machine), Proposal)[0]
+    now = at(10)
+    machine.handle(Verdict(proposal_id=one.proposal_id, product_id="BTC-USD", admitted=False, code="theme_cap"), now)
+    assert sends(machine.on_quote(quote(102.6, at(11), volume=51_000.0), at(11)), Proposal) == []
+    again = sends(machine.on_quote(quote(102.6, at(30), volume=51_000.0), at(30)), Proposal)
+    assert len(again) == 1
+    assert again[0].proposal_id != one.proposal_id
+
+
+def test_a_thousand_quotes_with_the_same_verdict_make_one_record():
+    machine = symbol()
+    effects = []
+    for step in range(1000):
+        now = at(step / 1000)
+        effects += machine.on_quote(quote(100 + step % 7 / 1000, now), now)
+    assert len(notes(effects)) == 1
+    assert effects == notes(effects) or len(effects) == 1
+
+
+def requote_case(**changes):
+    machine = symbol()
+    one = sends(rise(machine), Proposal)[0]
+    decided = one.decided_boot_s - BOOT0
+    machine.handle(
+        Verdict(proposal_id=one.proposal_id, product_id="BTC-USD", admitted=True, code="admitted"), at(decided + 0.1)
+    )
+    order = entry_order(proposal_id=one.proposal_id, plan_id=one.plan_id, intent_id="i1")
+    machine.handle(book(2, product_id="BTC-USD", orders=(order,)), at(decided + 0.2))
+    later = at(decided + 21)
+    machine.on_quote(quote(101.6, later, volume=50_410.0), later)
+    ended = evolve(order, status="canceled", ended="canceled", ended_by_ttl=True)
+    return machine, one, evolve(ended, **changes), later
+
+
+def test_a_requote_is_a_new_proposal_after_the_order_ended_by_its_own_time():
+    machine, one, ended, now = requote_case()
+    again = sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal)
+    assert len(again) == 1
+    assert again[0].replaces == "i1"
+    assert again[0].requote == 1
+    assert again[0].plan_id == one.plan_id
+    assert again[0].proposal_id != one.proposal_id
+    assert sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal) == [], "once"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ended": None, "ended_by_ttl": False, "status": "accepted"},
+        {"filled_size": D("0.1")},
+        {"ended_by_ttl": False, "ended": "kill"},
+        {"requote": 1},
+        {"plan_expires_boot_s": BOOT0},
+    ],
+)
+def test_seed_10_nothing_is_requoted_that_lives_filled_or_ended_otherwise(changes):
+    machine, _, ended, now = requote_case(**changes)
+    assert sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal) == []
+
+
+def test_a_refused_post_only_is_requoted_and_the_last_try_may_cross():
+    machine, _, ended, now = requote_case(ended_by_ttl=False, ended="rejected:INVALID_LIMIT_PRICE_POST_ONLY")
+    again = sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal)[0]
+    assert not again.post_only
+    assert again.limit_price > D("101.6")
+
+
+def test_a_marketable_entry_crosses_the_spread_within_its_tolerance():
+    settings = SymbolSettings(entry=EntrySettings(style="marketable", marketable_tolerance_bps=20.0))
+    one = sends(rise(symbol(settings)), Proposal)[0]
+    assert not one.post_only
+    assert D("1") < one.limit_price / D("101.5") < D("1.003")
+
+
+def test_new_strategies_are_off_until_named():
+    settings = SymbolSettings(strategies={"price_move": StrategySettings(enabled=False)})
+    assert sends(rise(symbol(settings)), Proposal) == []
+
+
+def test_a_closed_five_minute_bar_decides_too_with_its_end_as_stamp():
+    machine = symbol()
+    machine.on_quote(quote(102.4, at(), volume=None), at())
+    machine._outliers.believe(102.4)
+    machine.on_quote(quote(102.4, at(1), volume=None), at(1))
+    now = at(301)
+    effects = []
+    machine._outliers.believe(102.5)
+    machine.on_quote(quote(102.5, now), now)
+    effects += machine.on_bar(bar(102.5, T0, volume=300.0, open_=100.0), now)
+    one = sends(effects, Proposal)[0]
+    assert one.decided_on == "bar"
+    assert one.limit_price <= D("102.5")
+
+
+def test_a_backfilled_bar_decides_nothing():
+    machine = symbol()
+    effects = machine.on_bar(bar(103.0, T0, volume=300.0, open_=100.0, backfill=True), at(301))
+    assert list(effects) == []
