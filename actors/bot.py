@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,6 @@ def run_bot(plan: RunPlan, view: View) -> int:
         plan, lock = starting.claim(plan)
     except StartRefused as error:
         return _refused(view, error)
-    log.set_up(plan.data_dir / "logs", "main")
     venue = VenueProcess(plan, view.event) if plan.venue is not None else None
     try:
         plan, account = _prepare(plan, venue, view)
@@ -56,6 +56,8 @@ def run_bot(plan: RunPlan, view: View) -> int:
     guardian = GuardianProcess(plan) if plan.with_guardian else None
     conducting = Conducting(plan, view)
     _start_tree(conducting, lock, view)
+    # Only now: a child would close the log's descriptor by its number, which there means something else.
+    log.set_up(plan.data_dir / "logs", "main")
     view.open()
     leave = _loop(conducting, signals, venue, guardian)
     return _end(conducting, leave, venue, guardian, account, view)
@@ -91,6 +93,7 @@ def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
 
     plan = conducting.plan
     view.event("tree", f"starting the tree of run {plan.run_number}")
+    gc.collect()  # what is collected in a child would close descriptors by numbers that mean something else there
     try:
         conducting.tree = supervision.start(
             make_tree(plan),

@@ -40,7 +40,8 @@ class MarketFeedActor(FeedActor):
         builder = BarBuilder(grace_s=1.5 * speed, patience_s=60.0 * speed, late_s=90.0 * max(1.0, speed))
         self._desk = BarDesk(builder, BarWriter(run / BARS), self._fetch, self._told)
         self._publisher = MarketPublisher(SlotWriter(run / SLOTS, self.incarnation), self._ringer, self._rest)
-        self._socket = MarketSocket(plan.where(), plan.products, self._publisher.take, first_epoch=1)
+        self._products: tuple[str, ...] = ()
+        self._socket = MarketSocket(plan.where(), (), self._publisher.take)
         self._set_products(plan.products)
         self.begin(self._socket)
 
@@ -93,7 +94,8 @@ class MarketFeedActor(FeedActor):
                 self._set_products(products)
 
     def _set_products(self, products: tuple[str, ...]) -> None:
-        if products != getattr(self, "_products", None):
+        products = self.plan.listed(products)
+        if products != self._products:
             self._products = products
             self._socket.set_products(products)
             self._desk.set_products(products)

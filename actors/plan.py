@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,6 +76,13 @@ class RunPlan:
                 raise ValueError("this run has neither endpoints nor an embedded venue")
             return self.endpoints
         return Endpoints.simulated(venue_line(self.data_dir))
+
+    def listed(self, products: Iterable[str]) -> tuple[str, ...]:
+        """Those of `products` that this venue has; a real one is believed to have all."""
+        if self.venue is None:
+            return tuple(products)
+        known = venue_line(self.data_dir).get("products")
+        return tuple(products) if known is None else tuple(name for name in products if name in known)
 
     def key(self) -> ApiKey | None:
         """The API key: of the embedded venue from its contract line, else from the environment; None when there is none."""

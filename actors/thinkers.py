@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from trading.oms import OmsMachine
-
 from actors.host import Thinker
 from actors.machine_actor import MachineActor
 from actors.plan import RunPlan
@@ -13,6 +11,7 @@ from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings
 from trading.messages.control import ProductsWanted
+from trading.oms import OmsMachine
 from trading.oms_settings import OmsSettings
 from trading.risk import RiskMachine
 from trading.risk_settings import RiskSettings
@@ -35,8 +34,14 @@ class OmsActor(MachineActor):
     store_file: ClassVar[str | None] = "bulkhead.db"
 
     def make_machine(self) -> Thinker:
-        settings = self.plan.section("oms", OmsSettings)
-        return OmsMachine(settings=settings, me=self.incarnation, tag=self.plan.tag)
+        plan = self.plan
+        return OmsMachine(
+            settings=plan.section("oms", OmsSettings),
+            me=self.incarnation,
+            tag=plan.tag,
+            config_hash=plan.config_hash,
+            products=plan.listed(plan.products),
+        )
 
 
 class ExitsActor(MachineActor):
@@ -79,7 +84,9 @@ class UniverseActor(MachineActor):
 
     def route(self, role: str, message: object) -> None:
         if isinstance(message, ProductsWanted) and role in ("io", "symbols"):
-            children: dict[str, RunPlan] = dict.fromkeys(map(symbol_role, message.products), self.plan)
+            children: dict[str, RunPlan] = dict.fromkeys(
+                map(symbol_role, self.plan.listed(message.products)), self.plan
+            )
             self.wanted_children("symbols", message.version, children)
         else:
             super().route(role, message)
