@@ -59,7 +59,7 @@ class Running:
         self.in_flight: dict[int, dict[str, Any]] = {}
         self.arrivals = journal.request_count
         self.started_boot_s = boot_s()
-        self._steps = dict.fromkeys(self.street_ids, 0)
+        self._stepped = 0
         self._trade_number = int(clock.t0_s * 100)
         self._stats: dict[str, tuple[float, dict[str, str]]] = {}
         self._saved_s = 0.0
@@ -73,14 +73,7 @@ class Running:
         """Bring street and engine up to venue time; tell the sockets; commit."""
         now_s = self.now()
         self.apply_faults()
-        self.venue.advance(now_s)
-        for product_id in self.street_ids:
-            target = int(now_s / self.market.step_s)
-            first = max(self._steps[product_id] + 1, target - STEPS_CAUGHT_UP)
-            for step in range(first, target + 1):
-                self._step(product_id, step)
-            self._steps[product_id] = max(target, self._steps[product_id])
-        self.drain(prints=True)
+        self._market_to(now_s)
         self.journal.commit(self.venue, now_s)
         if abs(now_s - self._saved_s) > self.clock.speed:
             self._saved_s = now_s
@@ -88,21 +81,32 @@ class Running:
             self.journal.save_bars(self.candles)
             self.journal.save_fault_log(self.faults.log)
 
+    def _market_to(self, now_s: float) -> None:
+        """Let the street take every step up to now, so that nothing is matched in the past of what it meets."""
+        target = int(now_s / self.market.step_s)
+        if target > self._stepped:
+            for step in range(max(self._stepped + 1, target - STEPS_CAUGHT_UP), target + 1):
+                for product_id in self.street_ids:
+                    self._step(product_id, step)
+            self._stepped = target
+        self.venue.advance(now_s)
+        self.drain(prints=True)
+
     def _step(self, product_id: str, step: int) -> None:
-        tick = self.market.tick(product_id, step)
+        venue = self.venue
+        # A halted product is silent: no prints, and its last quote stands.
+        tick = None if venue.products[product_id].halted else self.market.tick(product_id, step)
         if tick is None:
             return
         at_s = step * self.market.step_s
-        venue = self.venue
-        if not venue.products[product_id].halted:
-            told = []
-            for traded in tick.prints:
-                venue.market_trade(product_id, traded.price, traded.size, traded.maker_side, at_s)
-                told.append(self._trade(product_id, traded.price, traded.size, traded.maker_side, at_s))
-            if told:
-                self.drain(prints=False)
-                if self.listener:
-                    self.listener.traded(product_id, told)
+        told = []
+        for traded in tick.prints:
+            venue.market_trade(product_id, traded.price, traded.size, traded.maker_side, at_s)
+            told.append(self._trade(product_id, traded.price, traded.size, traded.maker_side, at_s))
+        if told:
+            self.drain(prints=False)
+            if self.listener:
+                self.listener.traded(product_id, told)
         depth = partial(self.market.depth, product_id, step, tick)
         venue.market_quote(product_id, tick.bid, tick.ask, tick.bid_size, tick.ask_size, at_s, depth)
         self.ticks[product_id] = tick
@@ -138,6 +142,7 @@ class Running:
     def act(self, what: Callable[[float], T]) -> T:
         """Ask the engine something at venue time and commit what it changed before the answer leaves."""
         now_s = self.now()
+        self._market_to(now_s)
         answer = what(now_s)
         self.drain(prints=True)
         self.journal.commit(self.venue, now_s)

@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--cash", default="10000", help="opening balance in each quote currency")
     found.add_argument("--json", action="store_true", help="one JSON line when ready")
     found.add_argument("--watch-lock", default="", help="leave when this file's lock has been free for 60 s")
+    found.add_argument("--watch-free-s", type=float, default=WATCH_FREE_S, help="how long that is, in seconds")
     return found
 
 
@@ -167,7 +168,7 @@ class Process:
         while True:
             if lock_is_free(path):
                 free_since = free_since if free_since is not None else boot_s()
-                if boot_s() - free_since >= WATCH_FREE_S:
+                if boot_s() - free_since >= self.args.watch_free_s:
                     self.stop.set()
                     return
             else:
