@@ -193,7 +193,7 @@ class VirtualStage(Carrier):
                 if known is process or (known is not None and known.incarnation > process.incarnation):
                     continue
                 peer.view[process.role] = process
-                if known is not None and peer.state is State.RUNNING:
+                if peer.state is State.RUNNING:  # also at first sight, as live: what was sent before found nobody
                     self._arrive(peer, PeerRestarted(process.role, process.incarnation), None)
 
         process.view[process.role] = process
@@ -220,6 +220,9 @@ class VirtualStage(Carrier):
         for child in self.specs.values():
             if child.parent == process.role:
                 self.kill(child.role, reason=f"died with {process.role}")
+                for old in self.lingering:
+                    if old.role == child.role:
+                        self.end(old, f"died with {process.role}")
         if self.lingering:
             self.lingering = [old for old in self.lingering if old.alive]
         spec.deaths += 1

@@ -151,7 +151,6 @@ class BacktestWorld:
                 lambda me, name=name: SymbolMachine(  # type: ignore[misc]
                     product_id=name, settings=symbol, me=me, strategies=strategies, config_hash=config_hash
                 ),
-                bell=False,
             )
 
     def _fences(self) -> Fences:

@@ -359,8 +359,10 @@ class Checkers:
             approved = self.approvals.get(approval)
             if approved is None or order.body.base_size > approved.base_size:
                 self.broken("I14", f"entry {coid} is not what risk approved")
-        elif order.purpose is Purpose.EXIT and not row.get("position_id"):
-            self.broken("I14", f"exit {coid} reduces no position")
+        elif order.purpose is Purpose.EXIT and (not row.get("position_id") or row["intent_id"] not in self.exit_ids):
+            self.broken("I14", f"exit {coid} was ordered by nobody or reduces no position")
+        elif order.purpose is Purpose.FLATTEN and not row.get("by"):
+            self.broken("I14", f"flatten {coid} bears no person's name")
         if order.purpose is not Purpose.ENTRY:
             self._reduces(coid, row)
 

@@ -26,6 +26,7 @@ KILLABLE = (
     "venue",
     "safety",
     "symbol:BTC-USD",
+    "root",
 )
 
 

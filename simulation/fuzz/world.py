@@ -147,7 +147,7 @@ class World:
         )  # fmt: skip
         stage.add(
             "oms",
-            lambda me: OmsMachine(settings=s.oms, me=me, tag=self.tag, protections=p),
+            lambda me: OmsMachine(settings=s.oms, me=me, tag=self.tag, products=tuple(self.products), protections=p),
             parent="trading",
             bell=False,
         )
@@ -189,7 +189,7 @@ class World:
     def recovery(self) -> str:
         """Oms's own word: recovering, orders_known, reconciled; "" while it is down."""
         oms = self.stage.machine("oms")
-        return str(oms.recovery) if isinstance(oms, OmsMachine) else ""
+        return str(oms.desk.recovery) if isinstance(oms, OmsMachine) else ""
 
     def reconciled(self) -> bool:
         return self.recovery() == "reconciled"
