@@ -210,6 +210,11 @@ class FeedSocket:
             reason=self._reason,
         )
 
+    @property
+    def session(self) -> FeedSession | None:
+        """The newest connection's session, for reading books; None before the first connection."""
+        return self._session
+
     # on the feed's thread
 
     def _tell(self, happenings: list[Happening]) -> None:
@@ -307,6 +312,8 @@ class FeedSocket:
                     return session.over or "closed by us"
             elif message.type is aiohttp.WSMsgType.ERROR:
                 return f"broken: {websocket.exception()!r}"[:300]
+        if self._stopping.is_set():
+            return "stopped"
         return session.over or f"closed by the venue with code {websocket.close_code}"
 
     async def _act(self, websocket: aiohttp.ClientWebSocketResponse, happenings: list[Happening]) -> bool:

@@ -41,6 +41,13 @@ class _BookSide:
     def best_price(self) -> float | None:
         return self._keys[-1] * self._sign if self._keys else None
 
+    def levels(self, count: int) -> list[tuple[str, str]]:
+        """The `count` best levels as (price text, size text), best first. May be called from another thread than the one
+        that updates: a level that goes in between is left out.
+        """
+        found = (self._levels.get(key) for key in reversed(self._keys[-count:]))
+        return [level for level in found if level is not None]
+
     def load(self, prices: Sequence[str], sizes: Sequence[str]) -> None:
         sign = self._sign
         self._levels = {
