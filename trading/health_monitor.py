@@ -116,7 +116,7 @@ def breaker_rules(settings: HealthMonitorSettings) -> tuple[BreakerRule, ...]:
         row("volatility_crash", "universe", "crash", (1.0, 0.0), "BTC is in regime crash", required=False, hold_s=5.0),
         row("realised_volatility", "universe", "volatility_pct", settings.volatility_pct, "BTC moves too wildly", required=False),
         row("empty_universe", "universe", "eligible_missing", (1.0, 0.0), "too few products are eligible", required=False, hold_s=5.0),
-        row("exchange_status", "exchange", "entries_closed", (1.0, 0.0), "the exchange's status stops entries", required=False),
+        row("exchange_status", "exchange", "entries_closed", (1.0, 0.0), "the exchange's status stops entries", required=False, hold_s=0.0),  # catalog holds
         row("supervision", "tree", "core_down", (1.0, 0.0), "a core role is down or deaf", required=settings.tree_needed, hold_s=0.0),
         row("restart_storm", "tree", "restarts_600s", settings.restarts_600s, "roles restart again and again", required=False),
     )  # fmt: skip
