@@ -5,7 +5,7 @@ reordered reports end in the same books; duplicates are taken out by key. Averag
 first in first out, which purchase it came from. Cash is exact: over a closed position, the realised sum equals the sum
 of all its cash flows, because the last sale takes whatever cost is left.
 
-Kinds: FILL and CORRECTION as they stand; REVERSAL undoes a trade (its side turned, its fee given back); SYNTHETIC is a
+Kinds: FILL, CORRECTION and SYNTHETIC as they stand; REVERSAL undoes a trade (its side turned, its fee given back); ADOPTED is a
 person's adoption at a stated price; EXTERNAL takes coins out that left by another hand, at cost, without PnL.
 """
 
@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from trading.values import ZERO, Side
 
-EXTERNAL, REVERSAL, SYNTHETIC = "EXTERNAL", "REVERSAL", "SYNTHETIC"
+ADOPTED, EXTERNAL, FILL, REVERSAL = "ADOPTED", "EXTERNAL", "FILL", "REVERSAL"
 
 
 @frozen(kw_only=True)
@@ -49,7 +49,7 @@ class Fill:
     @property
     def cash_usd(self) -> Decimal:
         """Quote units that came (positive) or went, fee included; a person's adoption or loss moved no cash of ours."""
-        if self.kind in (SYNTHETIC, EXTERNAL):
+        if self.kind in (ADOPTED, EXTERNAL):
             return ZERO
         fee = -self.fee_usd if self.kind == REVERSAL else self.fee_usd
         return -self.signed_size * self.price - fee

@@ -37,6 +37,7 @@ class Intent:
 
     position_id: the position an exit or flatten reduces; an entry opens the position of its own intent_id.
     external: an order of ours that the venue showed and no row explained. worst_usd: what an entry reserves.
+    coin_total_before: what the account held of the coin by the last complete balance page before an exit.
     horizon_boot_s: for an IOC, when no request of it can live any more (send_by + 180 s); others die at end_time_s.
     """
 
@@ -74,6 +75,7 @@ class Intent:
     hold_s_max: float | None = None
     external: bool = False
     by: str = ""
+    coin_total_before: Decimal | None = None
     quote_received_boot_s: float | None = None
     decided_boot_s: float | None = None
     approved_boot_s: float | None = None

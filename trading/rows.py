@@ -35,7 +35,7 @@ def from_row(cls: type[T], row: Row, **given: Any) -> T:
 
     Raises ValueError that names class, field and value when a cell cannot be read.
     """
-    hints = _hints(cls)
+    hints = _hints(typing.cast("Any", cls))
     values: dict[str, Any] = {}
     for name, hint in hints.items():
         if name in given:

@@ -1,0 +1,405 @@
+"""The book: intents, orders, fills, lots, positions, cooldowns, and what of it must be saved.
+
+Every change goes through a method here, which notes the rows that changed (`changes`), the orders that were touched and
+whether the version must rise (`raised`: an intent, a seen or booked fill, an end, a cooldown or ban, a flow, a position
+that a person or another hand changed; not an acceptance, not a cancel on its way, not a tightened stop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from attrs import evolve
+
+from trading.ledger import Fill, Folded, fold
+from trading.machine import Cell, Row, Rows
+from trading.messages.decisions import ExitPlan
+from trading.oms_rows import (
+    META_KEY,
+    ORDER_EXTRAS,
+    CloseRow,
+    CommandRow,
+    CooldownRow,
+    Flow,
+    LotRow,
+    Meta,
+    Position,
+)
+from trading.orders import Intent, Order
+from trading.rows import from_row, to_row
+from trading.values import ZERO, Purpose, Side
+
+
+class Book:
+    """In memory what the rows say. Dicts keep insertion order, so that two runs of the same history are the same."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.working: dict[str, None] = {}
+        self.unbooked: dict[str, None] = {}
+        self.by_venue_id: dict[str, str] = {}
+        self.by_proposal: dict[str, str] = {}
+        self.by_intent: dict[str, str] = {}
+        self.approvals: set[str] = set()
+        self.positions: dict[str, Position] = {}
+        self.position_orders: dict[str, dict[str, None]] = {}
+        self.fills: dict[str, Fill] = {}
+        self.position_fills: dict[str, dict[str, Fill]] = {}
+        self.lots: dict[str, LotRow] = {}
+        self.closes: dict[str, CloseRow] = {}
+        self.cooldowns: dict[str, CooldownRow] = {}
+        self.flows: dict[str, Flow] = {}
+        self.commands: dict[str, CommandRow] = {}
+        self.meta = Meta()
+        self.changes: dict[tuple[str, str], Row] = {}
+        self.touched: dict[str, None] = {}
+        self.raised = False
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def load(self, rows: Rows) -> None:
+        """From the live rows of the store. Raises ValueError that names table and key of a row that cannot be read."""
+
+        def each(table: str) -> Iterator[tuple[str, Row]]:
+            yield from rows.get(table, {}).items()
+
+        intents = {row["client_order_id"]: from_row(Intent, row) for _, row in each("intents")}
+        states = dict(each("orders"))
+        for key, intent in intents.items():
+            state = states.get(str(key))
+            self._index(Order(intent=intent) if state is None else from_row(Order, state, intent=intent))
+        for key, row in each("fills"):
+            self._keep_fill(from_row(Fill, row, key=key))
+        self.positions = {key: from_row(Position, row) for key, row in each("positions")}
+        self.lots = {key: from_row(LotRow, row) for key, row in each("lots")}
+        self.closes = {key: from_row(CloseRow, row) for key, row in each("closes")}
+        self.cooldowns = {key: from_row(CooldownRow, row) for key, row in each("cooldowns")}
+        self.flows = {key: from_row(Flow, row) for key, row in each("flows")}
+        self.commands = {key: from_row(CommandRow, row) for key, row in each("commands")}
+        for _, row in each("meta"):
+            self.meta = from_row(Meta, row)
+
+    def save(self, table: str, key: str, row: dict[str, Cell], *, live: bool = True) -> None:
+        row["live"] = live
+        self.changes[table, key] = row
+
+    def _save_order(self, order: Order, *, live: bool = True) -> None:
+        intent = to_row(order.intent)
+        row = {name: intent[name] for name in ORDER_EXTRAS} | to_row(order, skip=("intent",))
+        self.save("orders", order.intent.client_order_id, row, live=live)
+
+    # -- orders ---------------------------------------------------------------------------------------------------
+
+    def add(self, order: Order) -> None:
+        """A new intent with its order: the reservation, from this commit on."""
+        intent = order.intent
+        self.save("intents", intent.intent_id, to_row(intent))
+        self.put(order)
+        self.raised = True
+        position = self.positions.get(intent.position_id or "")
+        if position is not None and intent.purpose is not Purpose.ENTRY:
+            self.put_position(evolve(position, exit_n=position.exit_n + 1))
+
+    def put(self, order: Order) -> None:
+        """The order as it is now."""
+        key = order.intent.client_order_id
+        before = self.orders.get(key)
+        if before == order:
+            return
+        self._index(order)
+        self._save_order(order)
+        self.touched[key] = None
+        if before is None or order.seen_size > before.seen_size or order.status.terminal != before.status.terminal:
+            self.raised = True
+        if order.seen_size > ZERO and order.intent.purpose is Purpose.ENTRY and not order.intent.external:
+            self._open_position(order)
+        pid = order.intent.position_id
+        if (
+            pid
+            and order.status.terminal
+            and before is not None
+            and not before.status.terminal
+            and pid in self.positions
+        ):
+            ended = f"{order.status}:{order.reason}" if order.reason else str(order.status)
+            self.put_position(evolve(self.positions[pid], last_exit_ended=ended))
+
+    def _index(self, order: Order) -> None:
+        intent = order.intent
+        key = intent.client_order_id
+        self.orders[key] = order
+        self.by_intent[intent.intent_id] = key
+        self.approvals.add(intent.approval_id)
+        if intent.proposal_id:
+            self.by_proposal[intent.proposal_id] = key
+        if order.venue_order_id:
+            self.by_venue_id[order.venue_order_id] = key
+        position_id = self.position_of(intent)
+        if position_id:
+            self.position_orders.setdefault(position_id, {})[key] = None
+        _mark(self.working, key, not order.status.terminal)
+        _mark(self.unbooked, key, order.unbooked_size > ZERO)
+
+    @staticmethod
+    def position_of(intent: Intent) -> str | None:
+        """An entry opens the position of its own intent; an order without a row belongs to none until a person adopts."""
+        if intent.external:
+            return None
+        return intent.intent_id if intent.purpose is Purpose.ENTRY else intent.position_id
+
+    def find(self, client_order_id: str | None, venue_order_id: str | None) -> Order | None:
+        order = self.orders.get(client_order_id or "")
+        if order is None and venue_order_id:
+            order = self.orders.get(self.by_venue_id.get(venue_order_id, ""))
+        return order
+
+    def open_orders(self) -> list[Order]:
+        """Everything not proved over."""
+        return [self.orders[key] for key in self.working]
+
+    def unknown_products(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(o.intent.product_id for o in self.open_orders() if o.unknown))
+
+    # -- fills and positions --------------------------------------------------------------------------------------
+
+    def _open_position(self, order: Order) -> None:
+        intent = order.intent
+        if intent.intent_id in self.positions:
+            return
+        self.put_position(
+            Position(
+                position_id=intent.intent_id,
+                product_id=intent.product_id,
+                strategy=intent.strategy,
+                opened_s=order.updated_s,
+                entry_price=order.seen_price if order.seen_price > ZERO else intent.limit_price,
+                stop_pct=intent.stop_pct or ZERO,
+                target_pct=intent.target_pct or ZERO,
+                trailing_pct=intent.trailing_pct,
+                hold_s_max=intent.hold_s_max or 0.0,
+            )
+        )
+
+    def put_position(self, position: Position) -> None:
+        if self.positions.get(position.position_id) != position:
+            self.positions[position.position_id] = position
+            self.save("positions", position.position_id, to_row(position))
+
+    def adopt_position(
+        self, position_id: str, product_id: str, plan: ExitPlan, by: str, price: Decimal, at_s: float
+    ) -> None:
+        """A position that a person gave to the bot; its size comes by an ADOPTED fill."""
+        self.put_position(
+            Position(
+                position_id=position_id,
+                product_id=product_id,
+                strategy="adopted",
+                opened_s=at_s,
+                entry_price=price,
+                stop_pct=plan.stop_pct,
+                target_pct=plan.target_pct,
+                trailing_pct=plan.trailing_pct,
+                hold_s_max=plan.hold_s_max,
+                adopted_by=by,
+            )
+        )
+
+    def _keep_fill(self, fill: Fill) -> None:
+        self.fills[fill.key] = fill
+        if fill.position_id:
+            self.position_fills.setdefault(fill.position_id, {})[fill.key] = fill
+
+    def book_fill(self, fill: Fill) -> None:
+        """A trade that is not booked yet: fact, cash, lots, realised result."""
+        self._keep_fill(fill)
+        self.save("fills", fill.key, to_row(fill, skip=("key",)))
+        self.put_meta(evolve(self.meta, cash_usd=self.meta.cash_usd + fill.cash_usd))
+        self.raised = True
+        if fill.position_id and fill.position_id in self.positions:
+            self.refold(fill.position_id)
+
+    def refold(self, position_id: str) -> None:
+        """Fold the position's fills anew: a late fill may change what an earlier sale realised."""
+        folded = fold(self.position_fills.get(position_id, {}).values())
+        position = self.positions[position_id]
+        self.put_position(
+            evolve(
+                position,
+                booked_size=folded.size,
+                average_price=folded.average_price,
+                cost_usd=folded.cost_usd,
+                fees_usd=folded.fees_usd,
+                realised_usd=folded.realised_usd,
+                bought_size=folded.bought_size,
+                sold_size=folded.sold_size,
+                short_size=folded.short_size,
+            )
+        )
+        self._save_lots(position, folded)
+
+    def _save_lots(self, position: Position, folded: Folded) -> None:
+        common = {"position_id": position.position_id, "product_id": position.product_id}
+        for lot in folded.lots:
+            row = LotRow(
+                fill_key=lot.fill_key,
+                base_size=lot.base_size,
+                left_size=lot.left_size,
+                price=lot.price,
+                fee_usd=lot.fee_usd,
+                at_s=lot.at_s,
+                **common,
+            )
+            if self.lots.get(row.fill_key) != row:
+                self.lots[row.fill_key] = row
+                self.save("lots", row.fill_key, to_row(row))
+        closes = {
+            close.fill_key: CloseRow(
+                fill_key=close.fill_key,
+                base_size=close.base_size,
+                realised_usd=close.realised_usd,
+                at_s=close.at_s,
+                **common,
+            )
+            for close in folded.closes
+        }
+        gone = [
+            key for key in self.position_fills.get(position.position_id, {}) if key in self.closes and key not in closes
+        ]
+        for key in gone:
+            self.save("closes", key, to_row(self.closes.pop(key)), live=False)
+        for key, close_row in closes.items():
+            if self.closes.get(key) != close_row:
+                self.closes[key] = close_row
+                self.save("closes", key, to_row(close_row))
+
+    def seen_sizes(self, position_id: str) -> tuple[Decimal, Decimal]:
+        """(bought, sold) base units that the venue showed and that are not booked yet."""
+        bought = sold = ZERO
+        for key in self.position_orders.get(position_id, {}):
+            if key in self.unbooked:
+                order = self.orders[key]
+                if order.intent.side is Side.BUY:
+                    bought += order.unbooked_size
+                else:
+                    sold += order.unbooked_size
+        return bought, sold
+
+    def exits_of(self, position_id: str) -> list[Order]:
+        """Exits and flattens of a position that are not proved over."""
+        return [
+            self.orders[key]
+            for key in self.position_orders.get(position_id, {})
+            if key in self.working and self.orders[key].intent.side is Side.SELL
+        ]
+
+    def booked_by_currency(self) -> dict[str, Decimal]:
+        """Base currency -> what our positions hold by booked fills."""
+        held: dict[str, Decimal] = {}
+        for position in self.positions.values():
+            if position.booked_size != ZERO:
+                currency = position.product_id.partition("-")[0]
+                held[currency] = held.get(currency, ZERO) + position.booked_size
+        return held
+
+    # -- the rest -------------------------------------------------------------------------------------------------
+
+    def put_cooldown(self, row: CooldownRow) -> None:
+        """The longer of two of one kind stands."""
+        key = f"{row.product_id}:{row.kind}"
+        before = self.cooldowns.get(key)
+        if before is not None and before.until_s >= row.until_s and row.kind != "ban":
+            return
+        self.cooldowns[key] = row
+        self.save("cooldowns", key, to_row(row))
+        self.raised = True
+
+    def end_cooldown(self, product_id: str, kind: str) -> bool:
+        row = self.cooldowns.pop(f"{product_id}:{kind}", None)
+        if row is None:
+            return False
+        self.save("cooldowns", f"{product_id}:{kind}", to_row(row), live=False)
+        self.raised = True
+        return True
+
+    def put_flow(self, flow: Flow) -> None:
+        self.flows[flow.flow_id] = flow
+        self.save("flows", flow.flow_id, to_row(flow))
+        self.put_meta(evolve(self.meta, flows_usd=self.meta.flows_usd + flow.usd))
+        self.raised = True
+
+    def put_command(self, row: CommandRow) -> None:
+        self.commands[row.command_id] = row
+        self.save("commands", row.command_id, to_row(row))
+
+    def put_meta(self, meta: Meta) -> None:
+        if meta != self.meta:
+            self.meta = meta
+            self.save("meta", META_KEY, to_row(meta))
+
+    def expected_quote(self) -> Decimal | None:
+        """What the quote balance should be: the last accepted one plus the cash of fills booked since."""
+        base = self.meta.base_quote_usd
+        return None if base is None else base + self.meta.cash_usd - self.meta.base_cash_usd
+
+    def retire(self, venue_s: float, retain_s: float, retain_realised_s: float) -> None:
+        """What is over for long leaves memory and live rows; the rows stay for people. Cooldowns leave when they end."""
+        old_s, older_s = venue_s - retain_s, venue_s - retain_realised_s
+        if self.meta.cursor_s is not None:
+            old_s = min(old_s, self.meta.cursor_s - retain_s)
+        for key, order in list(self.orders.items()):
+            if order.ended_s is None or order.ended_s > old_s or key in self.unbooked:
+                continue
+            position = self.positions.get(self.position_of(order.intent) or "")
+            if position is None or (position.closed_s is not None and position.closed_s <= old_s):
+                self._retire_order(key, order)
+        for key, fill in list(self.fills.items()):
+            if fill.client_order_id not in self.orders and fill.at_s <= old_s and not self._open(fill.position_id):
+                self.save("fills", key, to_row(fill, skip=("key",)), live=False)
+                del self.fills[key]
+                if fill.position_id:
+                    self.position_fills.get(fill.position_id, {}).pop(key, None)
+        for position_id, position in list(self.positions.items()):
+            if (
+                position.closed_s is not None
+                and position.closed_s <= older_s
+                and not self.position_orders.get(position_id)
+            ):
+                self.save("positions", position_id, to_row(position), live=False)
+                del self.positions[position_id]
+        for key, close in list(self.closes.items()):
+            if close.at_s <= older_s:
+                self.save("closes", key, to_row(close), live=False)
+                del self.closes[key]
+        for key, lot in list(self.lots.items()):
+            if lot.at_s <= old_s and not self._open(lot.position_id):
+                self.save("lots", key, to_row(lot), live=False)
+                del self.lots[key]
+        for key, cooldown in list(self.cooldowns.items()):
+            if cooldown.until_s <= old_s:
+                self.save("cooldowns", key, to_row(cooldown), live=False)
+                del self.cooldowns[key]
+
+    def _open(self, position_id: str | None) -> bool:
+        position = self.positions.get(position_id or "")
+        return position is not None and position.closed_s is None
+
+    def _retire_order(self, key: str, order: Order) -> None:
+        intent = order.intent
+        self._save_order(order, live=False)
+        self.save("intents", intent.intent_id, to_row(intent), live=False)
+        del self.orders[key]
+        self.by_intent.pop(intent.intent_id, None)
+        self.by_proposal.pop(intent.proposal_id or "", None)
+        self.approvals.discard(intent.approval_id)
+        self.by_venue_id.pop(order.venue_order_id or "", None)
+        position_id = self.position_of(intent)
+        if position_id and position_id in self.position_orders:
+            self.position_orders[position_id].pop(key, None)
+
+
+def _mark(keys: dict[str, None], key: str, present: bool) -> None:
+    if present:
+        keys[key] = None
+    else:
+        keys.pop(key, None)

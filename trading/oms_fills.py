@@ -1,0 +1,217 @@
+"""Booking: REST fills become facts, positions and outcomes; what happens to a position besides fills stands here too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from attrs import evolve
+
+from trading.fees import sellable_size
+from trading.ledger import ADOPTED, EXTERNAL, Fill
+from trading.messages.orders import VenueFill, VenueStatus
+from trading.oms_desk import ROLE, Desk
+from trading.oms_measure import note_booked
+from trading.oms_orders import TOLD_S, sight
+from trading.oms_rows import CooldownRow, Flow, Position
+from trading.orders import Order, Sighting
+from trading.reconcile import new_fills
+from trading.values import ZERO, Purpose, Side, derived_id, plain
+
+STOPS = ("stop", "trail")
+
+
+def book_listed(d: Desk, items: Iterable[object]) -> int:
+    """Book the fills of ours among `items` that are new; how many there were."""
+    fills = [item for item in items if isinstance(item, VenueFill)]
+    owners = {
+        fill.venue_order_id: order for fill in fills if (order := d.book.find(None, fill.venue_order_id)) is not None
+    }
+    known = d.book.fills if d.protections.dedupe else {}
+    found = new_fills(known, owners, fills)
+    for owner, fill in found:
+        _book(d, owner.intent.client_order_id, fill)
+    return len(found)
+
+
+def _book(d: Desk, client_order_id: str, told: VenueFill) -> None:
+    order = d.book.orders[client_order_id]
+    intent = order.intent
+    key = f"{told.entry_id}:{told.trade_id}"
+    if key in d.book.fills:  # simulation only: dedupe is out
+        key = f"{key}:{len(d.book.fills)}"
+    plain_fill = told.kind not in ("REVERSAL", "CORRECTION")
+    booked = order.booked_size + (told.base_size if plain_fill else ZERO)
+    task = d.task(client_order_id)
+    seen_since = task.fills_since
+    order = evolve(order, booked_size=booked)
+    if order.unbooked_size == ZERO:
+        order = evolve(order, booked_boot_s=d.now.boot_s)
+    d.book.put(order)
+    # A fill that no update told first is news of the order, too.
+    order = sight(
+        d,
+        order,
+        Sighting(
+            venue_order_id=told.venue_order_id,
+            status=VenueStatus.UNKNOWN,
+            filled_size=max(booked, order.seen_size),
+            average_price=told.price,
+        ),
+    )
+    fill = Fill(
+        key=key,
+        entry_id=told.entry_id,
+        trade_id=told.trade_id,
+        venue_order_id=told.venue_order_id,
+        client_order_id=client_order_id,
+        position_id=d.book.position_of(intent),
+        product_id=told.product_id,
+        side=told.side,
+        price=told.price,
+        base_size=told.base_size,
+        fee_usd=told.fee_usd,
+        liquidity=told.liquidity,
+        kind=told.kind,
+        at_s=told.trade_time_s,
+    )
+    d.book.book_fill(fill)
+    d.marks[told.product_id] = told.price
+    d.note(
+        "fill",
+        client_order_id=client_order_id,
+        product_id=told.product_id,
+        side=str(told.side),
+        base_size=plain(told.base_size),
+        price=plain(told.price),
+        fee_usd=plain(told.fee_usd),
+        liquidity=told.liquidity,
+        kind=told.kind,
+        position_id=fill.position_id,
+    )
+    if order.unbooked_size == ZERO:
+        d.gone(f"unbooked:{client_order_id}")
+        note_booked(d, order, seen_since)
+    if fill.position_id is None:
+        return
+    if intent.purpose is Purpose.ENTRY:
+        _cool(d, told.product_id, "fill", told.trade_time_s + d.settings.cooldowns.fill_s, "an entry filled")
+    judge_position(d, fill.position_id, intent.reason if intent.purpose is Purpose.EXIT else "")
+
+
+def _cool(d: Desk, product_id: str, kind: str, until_s: float, reason: str) -> None:
+    d.book.put_cooldown(
+        CooldownRow(product_id=product_id, kind=kind, until_s=until_s, reason=reason, by=ROLE, since_s=d.now.venue_s)
+    )
+
+
+def judge_position(d: Desk, position_id: str, exit_reason: str = "") -> None:
+    """Whether a position is over, and with which outcome; a late fill opens it again."""
+    position = d.book.positions.get(position_id)
+    if position is None:
+        return
+    if exit_reason.startswith(STOPS) and not position.stopped:
+        position = evolve(position, stopped=True)
+    bought, sold = d.book.seen_sizes(position_id)
+    nothing_open = not bought and not sold and not d.book.exits_of(position_id)
+    entry = d.book.orders.get(d.book.by_intent.get(position_id, ""))
+    entry_over = entry is None or entry.status.terminal
+    left = is_dust(d, position)
+    if position.sold_size > ZERO and nothing_open and entry_over and left and not position.outcome:
+        position = evolve(position, outcome=_outcome(d, position))
+    over = position.booked_size == ZERO and nothing_open and entry_over
+    if over and position.closed_s is None:
+        position = evolve(position, closed_s=d.now.venue_s)
+    elif not over and position.closed_s is not None:
+        position = evolve(position, closed_s=None)
+    d.book.put_position(position)
+    fingerprint = f"oversold:{position_id}"
+    if position.short_size > ZERO and nothing_open and entry_over:
+        d.stand(
+            fingerprint,
+            "critical",
+            f"{position.product_id}: {plain(position.short_size)} more were sold than position {position_id} had bought",
+        )
+    else:
+        d.gone(fingerprint)
+
+
+def _outcome(d: Desk, position: Position) -> str:
+    kind = "win" if position.realised_usd > ZERO else ("stop" if position.stopped else "loss")
+    rules = d.settings.cooldowns
+    seconds = {"win": rules.win_s, "loss": rules.loss_s, "stop": rules.stop_s}[kind]
+    last_s = max((f.at_s for f in d.book.position_fills.get(position.position_id, {}).values()), default=d.now.venue_s)
+    text = f"position left with {plain(position.realised_usd.quantize(Decimal('0.01')))} USD"
+    _cool(d, position.product_id, kind, last_s + seconds, text)
+    return kind
+
+
+def is_dust(d: Desk, position: Position) -> bool:
+    """What the venue would not take as a sell, at the last price known; zero counts too."""
+    size = position.booked_size
+    if size <= ZERO:
+        return True
+    price = d.marks.get(position.product_id) or position.average_price or position.entry_price
+    product = d.products.get(position.product_id)
+    if product is None:
+        return bool(size * price < d.settings.dust_usd)
+    return sellable_size(product, size, price, d.settings.fee_rate) == ZERO
+
+
+def adopt_coins(d: Desk, position: Position, size: Decimal, price: Decimal, command_id: str) -> None:
+    """A person gave `size` of foreign coins to the bot, valued at `price`."""
+    _by_hand(d, position, Side.BUY, size, price, ADOPTED, command_id)
+
+
+def reduce_externally(d: Desk, position: Position, size: Decimal, cause: str) -> None:
+    """Coins that we booked are not in the account: they left by another hand, at cost, and a person is told."""
+    event_id = derived_id("external", position.position_id, plain(position.booked_size), plain(size))
+    _by_hand(d, position, Side.SELL, size, position.average_price, EXTERNAL, event_id)
+    d.book.put_flow(
+        Flow(
+            flow_id=event_id,
+            currency=position.product_id.partition("-")[0],
+            size=-size,
+            usd=ZERO,
+            kind="external_reduction",
+            cause=cause,
+            at_s=d.now.venue_s,
+            position_id=position.position_id,
+        )
+    )
+    d.stand(
+        f"external_reduction:{event_id}",
+        "critical",
+        f"{position.product_id}: {plain(size)} of position {position.position_id} are not in the account any more ({cause}); "
+        f"the position was cut to {plain(d.book.positions[position.position_id].booked_size)}",
+        for_s=TOLD_S,
+    )
+    judge_position(d, position.position_id)
+
+
+def _by_hand(d: Desk, position: Position, side: Side, size: Decimal, price: Decimal, kind: str, event_id: str) -> None:
+    d.book.book_fill(
+        Fill(
+            key=f"{kind.lower()}:{event_id}",
+            entry_id=kind.lower(),
+            trade_id=event_id,
+            venue_order_id="",
+            client_order_id="",
+            position_id=position.position_id,
+            product_id=position.product_id,
+            side=side,
+            price=price,
+            base_size=size,
+            fee_usd=ZERO,
+            liquidity="",
+            kind=kind,
+            at_s=d.now.venue_s,
+        )
+    )
+
+
+def judge_after(d: Desk, order: Order) -> None:
+    """An order of a position changed: perhaps the position is over now."""
+    position_id = d.book.position_of(order.intent)
+    if position_id and order.status.terminal:
+        judge_position(d, position_id)

@@ -1,0 +1,356 @@
+"""Agreement with the venue: Hello and Withdraw first, then passes of orders, fills and balances, for ever.
+
+RECOVERING -> ORDERS_KNOWN (orders and fills complete) -> RECONCILED (balances too). It never goes back within one life:
+what happens later, a lost feed or a difference, is a pass of its own. A stage advances by a complete page only; a partial
+or failed one is asked again. Differences become events (orders, fills), flows, or external reductions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from attrs import evolve
+
+from trading.messages.book import Recovery
+from trading.messages.orders import Balance, Hello, HelloAck, Page, QueryKind, VenueOrder, Withdraw
+from trading.oms_desk import Balances, Desk, Pass
+from trading.oms_exits import finish_flatten
+from trading.oms_fills import book_listed, reduce_externally
+from trading.oms_orders import asked_answered, listed
+from trading.oms_people import adoption_priced
+from trading.oms_rows import Flow
+from trading.order_states import OrderStatus
+from trading.publish import jitter
+from trading.reconcile import compare_balances, compare_orders, totals
+from trading.settle import ASK_PATIENCE_S
+from trading.values import ZERO, derived_id, plain
+
+STAGES = ("orders", "fills", "balances")
+CENT = Decimal("0.01")
+
+
+# -- Hello and Withdraw ----------------------------------------------------------------------------------------------
+
+
+def greet(d: Desk) -> None:
+    """Hello until it is acknowledged, and Withdraw until each intent of before has its one state; each second."""
+    if not d.greeting or d.now.boot_s < d.hello_at:
+        return
+    if d.gateway is None:
+        d.send("gateway", Hello(oms_incarnation=d.me))
+    asked = withdrawing(d)
+    if asked:
+        d.send("gateway", Withdraw(oms_incarnation=d.me, orders=asked))
+    d.hello_at = d.now.boot_s + d.settings.place_repeat_s
+    d.greeting = d.gateway is None or bool(asked)
+    d.wake("hello", d.hello_at if d.greeting else None)
+
+
+def withdrawing(d: Desk) -> tuple[tuple[str, tuple[int, int]], ...]:
+    """SUBMITTED orders of before, which are withdrawn and never sent again."""
+    return tuple(
+        (order.intent.client_order_id, order.intent.gateway_incarnation)
+        for order in d.book.open_orders()
+        if order.status is OrderStatus.SUBMITTED and d.task(order.intent.client_order_id).withdrawing
+    )
+
+
+def withdraw_answered(d: Desk) -> bool:
+    """Each has one state: withdrawn, not mine, an outcome, or in flight (which counts in full)."""
+    return not d.greeting or all(d.task(key).withdraw_answered for key, _ in withdrawing(d))
+
+
+def begin_withdraw(d: Desk) -> None:
+    """On our own start and whenever the gateway is another one."""
+    if d.protections.withdraw:
+        for order in d.book.open_orders():
+            if order.status is OrderStatus.SUBMITTED:
+                task = d.task(order.intent.client_order_id)
+                task.withdrawing, task.withdraw_answered = True, False
+    d.gateway = None
+    d.greeting = True
+    d.hello_at = 0.0
+    greet(d)
+
+
+def hello_acknowledged(d: Desk, message: HelloAck) -> None:
+    if message.oms_incarnation != d.me:
+        return
+    d.gateway = message.gateway_incarnation
+    d.changed = True
+
+
+def gateway_restarted(d: Desk) -> None:
+    """Whatever was asked is lost with it; cancels and questions go out again at once."""
+    d.queries.clear()
+    for key in d.book.working:
+        task = d.task(key)
+        task.cancel_at = task.place_at = 0.0
+        if task.inquiry is not None:
+            task.inquiry.void()
+        d.book.touched[key] = None
+    for key in d.book.unbooked:
+        task = d.task(key)
+        task.fills_query = None
+        d.book.touched[key] = None
+    if d.pass_ is not None:
+        d.pass_.query_id = None
+        d.pass_at = d.now.boot_s
+    begin_withdraw(d)
+
+
+# -- passes ----------------------------------------------------------------------------------------------------------
+
+
+def advance(d: Desk) -> None:
+    """Begin a pass that is due, ask its stage, ask again what got no answer."""
+    now_boot_s = d.now.boot_s
+    if not d.protections.reconcile:
+        d.recovery = Recovery.RECONCILED
+        return
+    if d.gateway is None or not withdraw_answered(d):
+        return  # a listing from before those answers would prove nothing
+    if d.pass_ is None:
+        if now_boot_s < d.pass_at:
+            d.wake("pass", d.pass_at)
+            return
+        d.pass_n += 1
+        d.pass_ = Pass(n=d.pass_n, stage="orders", started_s=d.now.venue_s, started_at=now_boot_s)
+        d.pass_at = now_boot_s
+    one = d.pass_
+    if one.query_id is not None and now_boot_s >= one.asked_at + ASK_PATIENCE_S:
+        d.queries.pop(one.query_id, None)
+        one.query_id = None
+    if one.query_id is None and now_boot_s >= d.pass_at:
+        one.query_id = _ask_stage(d, one)
+        one.asked_at = now_boot_s
+    d.wake("pass", one.asked_at + ASK_PATIENCE_S if one.query_id is not None else d.pass_at)
+
+
+def _ask_stage(d: Desk, one: Pass) -> str:
+    if one.stage == "orders":
+        return d.query("pass", "orders", QueryKind.ORDERS, since_s=_orders_since(d))
+    if one.stage == "fills":
+        return d.query("pass", "fills", QueryKind.FILLS, since_s=_cursor(d) - d.settings.fills_overlap_s)
+    one.booked_before = len(d.book.fills)
+    return d.query("pass", "balances", QueryKind.BALANCES)
+
+
+def _cursor(d: Desk) -> float:
+    """Fills were read up to here. A store without one begins now: what is older belongs to no order of ours."""
+    if d.book.meta.cursor_s is None:
+        d.book.put_meta(evolve(d.book.meta, cursor_s=d.now.venue_s))
+    cursor = d.book.meta.cursor_s
+    assert cursor is not None
+    return cursor
+
+
+def _orders_since(d: Desk) -> float:
+    """Far enough back for all that is not over, never further than what `recover` loads."""
+    oldest = min((o.intent.saved_s for o in d.book.open_orders()), default=d.now.venue_s)
+    since = min(oldest - 60.0, _cursor(d) - d.settings.fills_overlap_s)
+    return max(since, d.now.venue_s - d.settings.retain_s + d.settings.fills_overlap_s)
+
+
+def page(d: Desk, message: Page) -> None:
+    """An answer to a Query of ours; answers to nobody's question are dropped."""
+    asked = d.queries.pop(message.query_id, None)
+    if asked is None:
+        return
+    complete = message.complete or not d.protections.complete_pages
+    if asked.what == "ask":
+        asked_answered(d, asked.key, message.query_id, message.items, complete=message.complete)
+    elif asked.what == "fills":
+        task = d.task(asked.key)
+        if task.fills_query == message.query_id:
+            task.fills_query = None
+        d.book.touched[asked.key] = None
+        if complete:
+            book_listed(d, message.items)
+    elif asked.what == "flatten":
+        if asked.key in d.flattens:
+            d.flattened[asked.key] = finish_flatten(d, asked.key, message.items if message.complete else ())
+    elif asked.what == "adopt":
+        adoption_priced(d, asked.key, message.items if message.complete else ())
+    elif asked.what == "pass" and d.pass_ is not None and d.pass_.query_id == message.query_id:
+        d.pass_.query_id = None
+        if complete:
+            _stage_answered(d, d.pass_, message)
+        else:
+            d.pass_.tries += 1
+            wait = min(d.settings.reconcile_retry_s_max, d.settings.reconcile_retry_s * 2.0 ** (d.pass_.tries - 1))
+            d.pass_at = d.now.boot_s + wait
+            d.stand("reconcile", "warning", f"the venue's {asked.key} could not be read completely: {message.error}")
+        advance(d)
+
+
+def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
+    one.tries = 0
+    d.pass_at = d.now.boot_s
+    d.gone("reconcile")
+    if one.stage == "orders":
+        _orders_answered(d, one, message)
+        one.stage = "fills"
+    elif one.stage == "fills":
+        one.differences += book_listed(d, message.items)
+        d.book.put_meta(evolve(d.book.meta, cursor_s=max(_cursor(d), one.started_s)))
+        one.stage = "balances"
+        if d.recovery is Recovery.RECOVERING:
+            _reach(d, Recovery.ORDERS_KNOWN)
+    else:
+        _balances_answered(d, one, message)
+        if d.recovery is not Recovery.RECONCILED:
+            _reach(d, Recovery.RECONCILED)
+        _finish(d, one)
+
+
+def _reach(d: Desk, state: Recovery) -> None:
+    d.recovery = state
+    d.changed = True
+    d.note(
+        "recovery",
+        state=str(state),
+        orders_open=len(d.book.working),
+        unknown=sum(1 for o in d.book.open_orders() if o.unknown),
+        positions=sum(1 for p in d.book.positions.values() if p.booked_size > ZERO),
+    )
+
+
+def _orders_answered(d: Desk, one: Pass, message: Page) -> None:
+    items = [item for item in message.items if isinstance(item, VenueOrder)]
+    gap = compare_orders(d.book.orders, items, d.tag, d.now.venue_s)
+    one.differences += sum(1 for _, events, _ in gap.news if events) + len(gap.adopt)
+    for _, _, item in gap.news:
+        listed(d, item)
+    for item in gap.adopt:
+        listed(d, item)
+    for order in gap.ask:
+        key = order.intent.client_order_id
+        d.task(key).ask_now = True
+        d.book.touched[key] = None
+
+
+def _finish(d: Desk, one: Pass) -> None:
+    d.drift_count = one.differences
+    d.pass_ = None
+    d.pass_done_at = d.now.boot_s
+    every = d.settings.reconcile_every_s * jitter(f"{d.tag}:reconcile", one.n)
+    soon = d.settings.reduction_apart_s if d.shortfalls or d.quote_diff is not None else every
+    d.pass_at = d.now.boot_s + (0.0 if one.again else min(every, soon))
+    took = d.now.boot_s - one.started_at
+    d.note("metric", name="reconcile", differences=one.differences, drift_usd=str(d.drift_usd), took_s=round(took, 3))
+    if Decimal(d.drift_usd) > d.settings.drift_usd_max:
+        d.stand(
+            "drift",
+            "warning",
+            f"the account differs from the book by {plain(Decimal(d.drift_usd))} USD in {len(d.shortfalls)} coins or the quote currency",
+            drift_usd=str(d.drift_usd),
+            drift_count=one.differences,
+        )
+    else:
+        d.gone("drift")
+
+
+# -- balances --------------------------------------------------------------------------------------------------------
+
+
+def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
+    rows = tuple(item for item in message.items if isinstance(item, Balance))
+    booked = d.book.booked_by_currency()
+    gap = compare_balances(rows, booked, d.book.expected_quote())
+    d.balances = Balances(
+        asked_at=message.asked_boot_s or one.asked_at,
+        answered_at=d.now.boot_s,
+        rows=rows,
+        totals=totals(rows),
+        gap=gap,
+    )
+    d.changed = True
+    drift = ZERO
+    quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before
+    drift += _shortfalls(d, gap.short)
+    drift += _quote(d, gap.quote_total, gap.quote_diff, quiet=quiet)
+    d.drift_usd = drift
+
+
+def _shortfalls(d: Desk, short: Mapping[str, tuple[Decimal, Decimal]]) -> Decimal:
+    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it: it left by another hand."""
+    value = ZERO
+    for currency in list(d.shortfalls):
+        if currency not in short:
+            del d.shortfalls[currency]
+    for currency, (ours, shows) in short.items():
+        missing = ours - shows
+        value += missing * _price_of(d, currency)
+        if _unsettled(d, currency):
+            d.shortfalls.pop(currency, None)
+            continue
+        before = d.shortfalls.get(currency)
+        if before is None or before[0] != (ours, shows):
+            d.shortfalls[currency] = ((ours, shows), d.now.boot_s)
+        elif d.now.boot_s - before[1] >= d.settings.reduction_apart_s - 0.001:
+            _reduce(d, currency, missing)
+            del d.shortfalls[currency]
+            d.book.raised = True
+    return value
+
+
+def _reduce(d: Desk, currency: str, missing: Decimal) -> None:
+    """The newest positions first: what a person sold by hand is most likely what was bought last."""
+    held = [p for p in d.book.positions.values() if p.product_id.partition("-")[0] == currency and p.booked_size > ZERO]
+    for position in sorted(held, key=lambda p: -p.opened_s):
+        cut = min(missing, position.booked_size)
+        if cut > ZERO:
+            reduce_externally(d, position, cut, "two balance passes show less than was booked")
+            missing -= cut
+
+
+def _unsettled(d: Desk, currency: str) -> bool:
+    keys = [*d.book.working, *d.book.unbooked]
+    return any(
+        o.intent.product_id.partition("-")[0] == currency
+        and (o.unknown or o.unbooked_size > ZERO or o.status is OrderStatus.SUBMITTED)
+        for o in (d.book.orders[key] for key in keys)
+    )
+
+
+def _price_of(d: Desk, currency: str) -> Decimal:
+    for position in d.book.positions.values():
+        if position.product_id.partition("-")[0] == currency:
+            price: Decimal = d.marks.get(position.product_id) or position.average_price or position.entry_price
+            return price
+    return ZERO
+
+
+def _quote(d: Desk, total: Decimal, diff: Decimal | None, *, quiet: bool) -> Decimal:
+    """Quote currency that no fill of ours explains is a flow, once two quiet passes >= 5 s apart agree on it."""
+    book = d.book
+    if diff is None:
+        if quiet:
+            book.put_meta(evolve(book.meta, base_quote_usd=total, base_cash_usd=book.meta.cash_usd))
+        return ZERO
+    settled = quiet and not any(o.unknown or o.status is OrderStatus.SUBMITTED for o in book.open_orders())
+    if abs(diff) < CENT or not settled:
+        d.quote_diff = None
+        return abs(diff) if abs(diff) >= CENT else ZERO
+    before = d.quote_diff
+    if before is None or before[0] != diff:
+        d.quote_diff = (diff, d.now.boot_s)
+    elif d.now.boot_s - before[1] >= d.settings.reduction_apart_s - 0.001:
+        d.quote_diff = None
+        book.put_meta(evolve(book.meta, base_quote_usd=total, base_cash_usd=book.meta.cash_usd))
+        book.put_flow(
+            Flow(
+                flow_id=derived_id("flow", plain(total), plain(diff), d.now.venue_s),
+                currency="USD",
+                size=diff,
+                usd=diff,
+                kind="deposit" if diff > ZERO else "withdrawal",
+                cause="the quote balance moved by no fill of ours",
+                at_s=d.now.venue_s,
+            )
+        )
+        d.note("flow", usd=plain(diff))
+        return ZERO
+    return abs(diff)

@@ -1,0 +1,205 @@
+"""What people order, by name and cause: ban, unban, cancel, settle, flatten, adopt. Saved, answered, deduplicated by id."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trading.messages.control import CommandDone, OperatorOrder
+from trading.messages.decisions import ExitPlan
+from trading.messages.orders import BestBidAsk, QueryKind
+from trading.oms_desk import Desk
+from trading.oms_exits import begin_flatten
+from trading.oms_fills import adopt_coins
+from trading.oms_orders import learn, want_cancel
+from trading.oms_rows import CommandRow, CooldownRow, Flow
+from trading.order_states import OrderAbsent, OrderStatus
+from trading.orders import Order
+from trading.values import ZERO, derived_id, plain
+
+
+def ordered(d: Desk, message: OperatorOrder) -> None:
+    """Carry out, save, answer; the same id again gets the same answer."""
+    known = d.book.commands.get(message.command_id)
+    if known is not None:
+        d.answer("operator", CommandDone(command_id=known.command_id, ok=known.ok, text=known.text))
+        return
+    args = dict(message.args)
+    match message.verb:
+        case "ban":
+            done(d, message, *_ban(d, message, args))
+        case "unban":
+            done(d, message, *_unban(d, args))
+        case "cancel":
+            done(d, message, *_cancel(d, message, args))
+        case "settle":
+            done(d, message, *_settle(d, message, args))
+        case "flatten":
+            _flatten(d, message)
+        case "adopt":
+            _adopt(d, message, args)
+        case _:
+            done(
+                d,
+                message,
+                False,
+                f"oms has no command {message.verb!r}; it takes ban, unban, cancel, settle, flatten and adopt",
+            )
+
+
+def done(d: Desk, message: OperatorOrder, ok: bool, text: str) -> None:
+    d.book.put_command(
+        CommandRow(
+            command_id=message.command_id,
+            verb=message.verb,
+            name=message.name,
+            cause=message.cause,
+            args=" ".join(f"{name}={value}" for name, value in message.args),
+            ok=ok,
+            text=text,
+            at_s=d.now.venue_s,
+        )
+    )
+    d.answer("operator", CommandDone(command_id=message.command_id, ok=ok, text=text))
+    d.note("command", verb=message.verb, name=message.name, cause=message.cause, ok=ok, text=text)
+
+
+def _ban(d: Desk, message: OperatorOrder, args: dict[str, str]) -> tuple[bool, str]:
+    product_id, flag = args["symbol"], args.get("flag", "by hand")
+    until_s = d.now.venue_s + float(args.get("seconds", d.settings.ban_s))
+    d.book.put_cooldown(
+        CooldownRow(
+            product_id=product_id,
+            kind="ban",
+            until_s=until_s,
+            reason=f"{flag}: {message.cause}",
+            by=message.name,
+            since_s=d.now.venue_s,
+        )
+    )
+    for order in d.book.open_orders():
+        if order.intent.product_id == product_id and order.intent.purpose == "entry":
+            want_cancel(d, order, "ban")
+    return (
+        True,
+        f"{product_id} takes no entry for {(until_s - d.now.venue_s) / 3600:.0f} h ({flag}); its position keeps its exits",
+    )
+
+
+def _unban(d: Desk, args: dict[str, str]) -> tuple[bool, str]:
+    product_id = args["symbol"]
+    if d.book.end_cooldown(product_id, "ban"):
+        return True, f"{product_id} is not banned any more"
+    return False, f"{product_id} is not banned"
+
+
+def _find(d: Desk, text: str) -> Order | None:
+    key = d.book.by_intent.get(text, text)
+    return d.book.find(key, text)
+
+
+def _cancel(d: Desk, message: OperatorOrder, args: dict[str, str]) -> tuple[bool, str]:
+    wanted = args["id"]
+    orders = d.book.open_orders() if wanted == "all" else [o for o in [_find(d, wanted)] if o is not None]
+    if not orders:
+        return wanted == "all", "no order is open" if wanted == "all" else f"no order has the id {wanted}"
+    living = [o for o in orders if not o.status.terminal]
+    for order in living:
+        want_cancel(d, order, f"operator:{message.name}")
+    if not living:
+        return False, f"order {wanted} is over: {orders[0].status}"
+    return True, f"{len(living)} order(s) are being cancelled, each until the venue says it is over"
+
+
+def _settle(d: Desk, message: OperatorOrder, args: dict[str, str]) -> tuple[bool, str]:
+    order = _find(d, args["id"])
+    if order is None:
+        return False, f"no order has the id {args['id']}"
+    key = order.intent.client_order_id
+    if order.status not in (OrderStatus.UNKNOWN, OrderStatus.SUBMITTED) or order.existed:
+        return False, f"order {key} is {order.status}, which is known; only what is unknown can be settled by hand"
+    learn(d, order, OrderAbsent(at_s=d.now.venue_s, reason=f"settled by {message.name}: {message.cause}"))
+    return (
+        True,
+        f"order {key} is taken as not placed, by {message.name}; if the venue shows it after all, it is booked and cancelled",
+    )
+
+
+def _flatten(d: Desk, message: OperatorOrder) -> None:
+    if d.drain_run is not None:
+        done(d, message, False, "the bot is stopping; positions stay with their exits recorded")
+        return
+    if d.gateway is None:
+        return  # not answered yet: the operator repeats it
+    if message.command_id in d.flattens:
+        if d.flattens[message.command_id][1] in d.queries:
+            return
+        del d.flattens[message.command_id]
+    d.flatten_orders[message.command_id] = message
+    if not begin_flatten(d, message):
+        done(d, message, True, "there is nothing to sell: no position above dust that is not already being left")
+
+
+def flattened(d: Desk) -> None:
+    """The orders of a flatten were placed in this handle, or its prices did not come (the operator asks again)."""
+    for command_id, sent in d.flattened.items():
+        if sent:
+            done(d, d.flatten_orders.pop(command_id), True, f"selling {', '.join(sent)}")
+    d.flattened = {}
+
+
+def _adopt(d: Desk, message: OperatorOrder, args: dict[str, str]) -> None:
+    product_id, size = args["symbol"], Decimal(args["size"])
+    currency = product_id.partition("-")[0]
+    if d.balances is None:
+        return  # not answered yet: what is foreign is known after the first balance pass
+    foreign = d.balances.gap.foreign.get(currency, ZERO)
+    if size > foreign:
+        done(
+            d,
+            message,
+            False,
+            f"the account holds {plain(foreign)} {currency} that are not the bot's; {plain(size)} cannot be adopted",
+        )
+        return
+    if "price" in args:
+        adopt_at(d, message, Decimal(args["price"]))
+        return
+    if d.gateway is not None and message.command_id not in d.adoptions:
+        d.adoptions[message.command_id] = message
+        d.query("adopt", message.command_id, QueryKind.BEST_BID_ASK, product_ids=(product_id,))
+
+
+def adoption_priced(d: Desk, command_id: str, items: tuple[object, ...]) -> None:
+    message = d.adoptions.pop(command_id, None)
+    prices = [item.bid for item in items if isinstance(item, BestBidAsk)]
+    if message is not None and prices and command_id not in d.book.commands:
+        adopt_at(d, message, prices[0])
+
+
+def adopt_at(d: Desk, message: OperatorOrder, price: Decimal) -> None:
+    """Coins of others become a position of the bot, valued at `price`, with the default exit plan."""
+    args = dict(message.args)
+    product_id, size = args["symbol"], Decimal(args["size"])
+    settings = d.settings
+    position_id = derived_id("adopted", message.command_id)
+    plan = ExitPlan(
+        stop_pct=Decimal(args.get("stop_pct", settings.adopt_stop_pct)),
+        target_pct=Decimal(args.get("target_pct", settings.adopt_target_pct)),
+        hold_s_max=settings.adopt_hold_s,
+    )
+    d.book.adopt_position(position_id, product_id, plan, message.name, price, d.now.venue_s)
+    adopt_coins(d, d.book.positions[position_id], size, price, message.command_id)
+    d.book.put_flow(
+        Flow(
+            flow_id=derived_id("adoption", message.command_id),
+            currency=product_id.partition("-")[0],
+            size=size,
+            usd=ZERO,
+            kind="adoption",
+            cause=f"{message.name}: {message.cause}",
+            at_s=d.now.venue_s,
+            position_id=position_id,
+        )
+    )
+    d.ask_pass()
+    done(d, message, True, f"{plain(size)} of {product_id} are now position {position_id}, entered at {plain(price)}")

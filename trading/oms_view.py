@@ -1,0 +1,296 @@
+"""What others see of the book: the full snapshot, a symbol's slice of it, and who hears them when (protocol section 9)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from attrs import evolve
+
+from trading.machine import Instant
+from trading.messages.book import BookOrder, BookPosition, BookSnapshot, Cooldown, Counters, Foreign, Recovery
+from trading.messages.control import Measured
+from trading.oms_desk import Desk
+from trading.oms_fills import is_dust
+from trading.oms_measure import quantile, settle_wait_s
+from trading.oms_rows import Position
+from trading.orders import Order
+from trading.publish import PEOPLE, PEOPLE_S, SLOW_S, jitter
+from trading.values import ZERO, Purpose
+
+ENDED_SHOWN_S = 60.0
+ADMITTED_RECENTLY_S = 60.0
+DAY_S = 86_400.0
+REJECTS_S = 600.0
+
+
+def full_snapshot(d: Desk) -> BookSnapshot:
+    """The book as it is at this instant, at the version before this handle's rise."""
+    now, book = d.now, d.book
+    orders = tuple(_orders(d))
+    today, week = realised_since(d, _day_start(now)), realised_since(d, _week_start(now))
+    gap = d.balances.gap if d.balances else None
+    return BookSnapshot(
+        version=d.version,
+        recovery=d.recovery,
+        writable=True,
+        draining=d.drain_run is not None,
+        orders=orders,
+        positions=tuple(_position(d, p) for p in book.positions.values() if _shown(d, p)),
+        cooldowns=tuple(
+            Cooldown(product_id=c.product_id, kind=c.kind, until_s=c.until_s, reason=c.reason, by=c.by)
+            for c in book.cooldowns.values()
+            if not now.over(c.until_s)
+        ),
+        counters=_counters(d),
+        quote_available_usd=gap.quote_available if gap else ZERO,
+        quote_total_usd=gap.quote_total if gap else ZERO,
+        foreign=tuple(Foreign(currency=currency, size=size) for currency, size in gap.foreign.items()) if gap else (),
+        unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
+        admitted_recently=_admitted_recently(d),
+        flows_usd=book.meta.flows_usd,
+        realised_today_usd=today,
+        realised_week_usd=week,
+        balances_complete_boot_s=d.balances.answered_at if d.balances else None,
+        unknown_products=book.unknown_products() if d.protections.unknown_counts else (),
+        drift_usd=Decimal(d.drift_usd),
+        drift_count=d.drift_count,
+        taken_boot_s=now.boot_s,
+    )
+
+
+def product_slice(full: BookSnapshot, product_id: str) -> BookSnapshot:
+    """What a symbol needs to know of the book."""
+    return evolve(
+        full,
+        product_id=product_id,
+        orders=tuple(o for o in full.orders if o.product_id == product_id),
+        positions=tuple(p for p in full.positions if p.product_id == product_id),
+        cooldowns=tuple(c for c in full.cooldowns if c.product_id == product_id),
+        counters=Counters(),
+        foreign=(),
+        admitted_recently=(),
+    )
+
+
+def _orders(d: Desk) -> list[BookOrder]:
+    now_s = d.now.venue_s
+    d.recent = {
+        key: None
+        for key in d.recent
+        if key in d.book.orders and (d.book.orders[key].ended_s or now_s) >= now_s - ENDED_SHOWN_S * d.now.speed
+    }
+    return [_order(d, d.book.orders[key]) for key in d.recent]
+
+
+def _order(d: Desk, order: Order) -> BookOrder:
+    found = d.order_views.get(order.intent.client_order_id)
+    if found is not None and found[0] is order:
+        view: BookOrder = found[1]
+        return view
+    view = _order_view(d, order)
+    d.order_views[order.intent.client_order_id] = (order, view)
+    return view
+
+
+def _order_view(d: Desk, order: Order) -> BookOrder:
+    intent = order.intent
+    entry = intent.purpose is Purpose.ENTRY and not order.status.terminal
+    share = order.leaves_size / intent.base_size if intent.base_size > ZERO else ZERO
+    if order.unknown and not d.protections.unknown_counts:
+        share = ZERO
+    ended: str | None = None
+    if order.status.terminal or (order.unknown and not d.protections.unknown_counts):
+        ended = f"{order.status}:{order.reason}" if order.reason else str(order.status)
+    return BookOrder(
+        intent_id=intent.intent_id,
+        client_order_id=intent.client_order_id,
+        proposal_id=intent.proposal_id or "",
+        plan_id=intent.plan_id,
+        product_id=intent.product_id,
+        side=intent.side,
+        purpose=intent.purpose,
+        strategy=intent.strategy,
+        status=str(order.status),
+        base_size=intent.base_size,
+        limit_price=intent.limit_price,
+        filled_size=order.seen_size,
+        worst_usd=intent.worst_usd * share if entry else ZERO,
+        saved_s=intent.saved_s,
+        position_id=d.book.position_of(intent),
+        venue_order_id=order.venue_order_id,
+        unknown_since_boot_s=order.unknown_since_boot_s,
+        ended=ended,
+        ended_by_ttl=order.ended_by_ttl,
+        requote=intent.requote,
+        plan_expires_boot_s=intent.plan_expires_boot_s,
+        post_only=intent.post_only,
+        cancel_after_s=intent.cancel_after_s,
+    )
+
+
+def _shown(d: Desk, position: Position) -> bool:
+    bought, sold = d.book.seen_sizes(position.position_id)
+    return position.booked_size > ZERO or bought > ZERO or sold > ZERO
+
+
+def _position(d: Desk, position: Position) -> BookPosition:
+    bought, sold = d.book.seen_sizes(position.position_id)
+    exits = d.book.exits_of(position.position_id)
+    price = position.average_price if position.average_price > ZERO else position.entry_price
+    stop = max(position.tightened_stop_price, price * (1 - position.stop_pct / 100))
+    return BookPosition(
+        position_id=position.position_id,
+        product_id=position.product_id,
+        strategy=position.strategy,
+        seen_size=position.booked_size + bought - sold,
+        booked_size=position.booked_size,
+        average_price=price,
+        cost_usd=position.cost_usd,
+        fees_usd=position.fees_usd,
+        opened_s=position.opened_s,
+        stop_price=stop,
+        target_price=price * (1 + position.target_pct / 100),
+        trailing_pct=position.trailing_pct,
+        peak_price=max(position.peak_price, price),
+        hold_until_s=position.opened_s + position.hold_s_max,
+        exit_n=position.exit_n,
+        exits_open_size=sum((e.leaves_size for e in exits), ZERO),
+        unknown_exits=sum(1 for e in exits if e.unknown),
+        adopted_by=position.adopted_by,
+        last_exit_ended=position.last_exit_ended,
+        dust=bought == ZERO and sold == ZERO and is_dust(d, position),
+    )
+
+
+def _counters(d: Desk) -> Counters:
+    now_s = d.now.venue_s
+    entries, rejects = [], []
+    for order in d.book.orders.values():
+        intent = order.intent
+        if intent.external:
+            continue
+        if intent.purpose is Purpose.ENTRY and intent.requote == 0 and intent.saved_s > now_s - DAY_S:
+            entries.append((intent.saved_s, intent.product_id))
+        if order.status == "rejected" and not order.ended_by_ttl and (order.ended_s or 0.0) > now_s - REJECTS_S:
+            rejects.append(order.ended_s or 0.0)
+    streak, last_loss = _loss_streak(d)
+    return Counters(
+        entry_times_s=tuple(entries),
+        realised=tuple((c.at_s, c.realised_usd) for c in d.book.closes.values()),
+        loss_streak=streak,
+        last_loss_s=last_loss,
+        rejects_s=tuple(rejects),
+    )
+
+
+def _loss_streak(d: Desk) -> tuple[int, float | None]:
+    """Losing positions in a row, by the time of their last sale, and when the last one was lost."""
+    ends: dict[str, float] = {}
+    for close in d.book.closes.values():
+        ends[close.position_id] = max(close.at_s, ends.get(close.position_id, 0.0))
+    streak, last = 0, None
+    for position_id, at_s in sorted(ends.items(), key=lambda one: one[1]):
+        position = d.book.positions.get(position_id)
+        if position is None or not position.outcome:
+            continue
+        lost = position.outcome != "win"
+        streak = streak + 1 if lost else 0
+        last = at_s if lost else last
+    return streak, last
+
+
+def realised_since(d: Desk, since_s: float) -> Decimal:
+    return sum((c.realised_usd for c in d.book.closes.values() if c.at_s >= since_s), ZERO)
+
+
+def _day_start(now: Instant) -> float:
+    return now.venue_s - now.venue_s % DAY_S
+
+
+def _week_start(now: Instant) -> float:
+    """Monday 00:00 UTC of the ISO week (1970-01-01 was a Thursday)."""
+    days = int(now.venue_s // DAY_S)
+    return (days - (days + 3) % 7) * DAY_S
+
+
+def _unbooked_age(d: Desk, key: str) -> float:
+    since = d.task(key).fills_since
+    return 0.0 if since is None else d.now.boot_s - since
+
+
+def _admitted_recently(d: Desk) -> tuple[str, ...]:
+    d.admitted = {pid: at for pid, at in d.admitted.items() if d.now.boot_s - at <= ADMITTED_RECENTLY_S}
+    return tuple(d.admitted)
+
+
+# -- who hears what when ---------------------------------------------------------------------------------------------
+
+
+def publish(d: Desk, *, changed: bool, at_once: bool) -> None:
+    """The snapshots that are due, before the answers that rest on them.
+
+    Risk: on change (at most each 20 ms unless an answer needs it) and each 0.5 s. Exits: the same. Symbols: their slice when
+    it changed, and a jittered repeat each 10 s. People: on change, at most each 2 s.
+    """
+    now_boot_s = d.now.boot_s
+    d.owed = d.owed or changed
+    beat = now_boot_s >= d.snapshot_at
+    gap_over = now_boot_s >= d.snapshot_sent_at + d.settings.snapshot_gap_s
+    if not (beat or at_once or (d.owed and gap_over)):
+        if d.owed:
+            d.wake("snapshot", d.snapshot_sent_at + d.settings.snapshot_gap_s)
+        return
+    full = full_snapshot(d)
+    d.send("risk", full)
+    d.send("exits", full)
+    d.snapshot_sent_at = now_boot_s
+    d.snapshot_at = now_boot_s + d.settings.snapshot_every_s
+    if d.owed:
+        d.people_owed = True
+        _slices(d, full)
+    d.owed = False
+    if now_boot_s >= d.slow_at:
+        d.slow_n += 1
+        d.slow_at = now_boot_s + SLOW_S * jitter(f"oms:{d.me[1]}", d.slow_n)
+        for product_id in d.symbols:
+            d.send(f"symbol:{product_id}", product_slice(full, product_id))
+        d.people_owed = True
+    if d.people_owed and now_boot_s >= d.people_at:
+        d.people_owed = False
+        d.people_at = now_boot_s + PEOPLE_S
+        for role in PEOPLE:
+            d.send(role, full)
+
+
+def _slices(d: Desk, full: BookSnapshot) -> None:
+    for product_id in d.dirty_products:
+        d.symbols[product_id] = None
+        d.send(f"symbol:{product_id}", product_slice(full, product_id))
+    d.dirty_products = {}
+
+
+def measured(d: Desk) -> None:
+    """What the health monitor hears each second."""
+    d.measured_n += 1
+    now = d.now
+    ages = [_unbooked_age(d, key) for key in d.book.unbooked]
+    unknown = [o for o in d.book.open_orders() if o.unknown]
+    rejects = sum(
+        1
+        for o in d.book.orders.values()
+        if o.status == "rejected" and not o.ended_by_ttl and (o.ended_s or 0.0) > now.venue_s - REJECTS_S * now.speed
+    )
+    readings: list[tuple[str, float]] = [
+        ("reconcile_age_s", now.boot_s - d.pass_done_at if d.pass_done_at is not None else -1.0),
+        ("reconciled", 1.0 if d.recovery is Recovery.RECONCILED else 0.0),
+        ("drift_count", float(d.drift_count)),
+        ("drift_usd", float(d.drift_usd)),
+        ("order_rejections", float(rejects)),
+        ("orders_unknown", float(len(unknown))),
+        ("orders_open", float(len(d.book.working))),
+        ("unbooked_age_s", max(ages, default=0.0)),
+        ("post_trade_reconcile_wait_s", settle_wait_s(d)),
+    ]
+    for name, window in d.latencies.items():
+        readings += [(f"{name}_p50", quantile(window, 0.5)), (f"{name}_p95", quantile(window, 0.95))]
+    d.send("health_monitor", Measured(source="oms", n=d.measured_n, readings=tuple(readings), incarnation=d.me))
