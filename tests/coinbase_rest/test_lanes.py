@@ -15,6 +15,7 @@ import textwrap
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -343,9 +344,9 @@ def test_order_sockets_have_linger_zero_and_a_user_timeout(monkeypatch: pytest.M
     held: list[tuple[bytes, int]] = []
 
     def look(request: Request, answer: Answer) -> None:
-        for descriptor in os.listdir("/proc/self/fd"):
+        for entry in list(Path("/proc/self/fd").iterdir()):
             try:
-                sock = socket.socket(fileno=os.dup(int(descriptor)))
+                sock = socket.socket(fileno=os.dup(int(entry.name)))
             except OSError:
                 continue
             with sock:
@@ -408,7 +409,10 @@ def test_a_killed_processs_unsent_bytes_do_not_arrive(linger: bool) -> None:
             time.sleep(60)
         """
         child = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd()
+            [sys.executable, "-c", textwrap.dedent(program)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
         )
         try:
             assert child.stdout is not None
