@@ -373,9 +373,10 @@ class ExitsMachine(QuietMachine):
                 return out
         product = self._products.get(position.product_id)
         style = exit_style(product, position, book, price.mid, settings.dust_usd)
-        if style not in ("ioc", watch.blocked):
+        blocked = {"ioc": "", "gtd": ""}.get(style, style or "no_exit")
+        if blocked and blocked != watch.blocked:
             out += self._restricted(watch, style, now)
-        watch.blocked = "" if style in ("ioc", "gtd") else style or "no_exit"
+        watch.blocked = blocked
         if not style:
             return out
         watch.sent_n, watch.sent_boot_s = position.exit_n, now.boot_s
@@ -584,8 +585,6 @@ class ExitsMachine(QuietMachine):
 
     def _restricted(self, watch: Watch, style: str, now: Instant) -> list[Effect]:
         """The product does not take what an exit wants: at the touch, post-only, or not at all. A person must know."""
-        if style == "gtd":
-            return []
         position = watch.position
         how = "only post-only orders: the exit rests at the ask" if style else "no exit at all"
         return self._board.stand(

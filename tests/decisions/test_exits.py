@@ -1,0 +1,398 @@
+"""Exits: armed from what was seen, tried until flat, told when not; independent of entry breakers and of symbols."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from tests.decisions.build import BOOT0, D, ME, T0, at, book, catalog_of, notes, position, product, quote, sends, universe_of
+from trading.exits import ExitsMachine
+from trading.exits_settings import ExitsSettings, UpkeepSettings
+from trading.machine import PeerRestarted, Woke
+from trading.messages.book import Foreign, Recovery
+from trading.messages.control import (
+    Breaker,
+    CommandDone,
+    Condition,
+    Drain,
+    HealthSnapshot,
+    KillSnapshot,
+    LatchSnapshot,
+    OperatorOrder,
+)
+from trading.messages.decisions import ExitAdvice, ExitOrder, ExitsSnapshot, ExitVerdict, Tighten
+from trading.messages.orders import BestBidAsk, Page, Query, QueryKind
+from trading.risk_settings import CapSettings
+
+
+def exits(*positions, settings: ExitsSettings | None = None, price: float = 100.0, **changes) -> ExitsMachine:
+    machine = ExitsMachine(settings=settings or ExitsSettings(), me=ME, caps=CapSettings())
+    machine.recover({}, at())
+    machine.handle(catalog_of(("BTC-USD", "ETH-USD"), at()), at())
+    machine.handle(KillSnapshot(n=1, engaged=False), at())
+    machine.handle(book(positions=positions or (position(),), **changes), at())
+    for name in machine.products():
+        machine.on_quote(quote(price, at(), product_id=name), at())
+    return machine
+
+
+def slide(machine: ExitsMachine, prices, start: float = 1.0, **quoted):
+    effects = []
+    for step, price in enumerate(prices):
+        now = at(start + step)
+        effects += machine.on_quote(quote(price, now, **quoted), now)
+    return effects
+
+
+def orders(effects) -> list[ExitOrder]:
+    return sends(effects, ExitOrder, "oms")
+
+
+def test_the_stop_sells_with_tolerance_below_the_bid():
+    found = orders(slide(exits(), [97, 95, 93.9]))
+    assert len(found) == 1
+    one = found[0]
+    assert one.reason == "stop"
+    assert one.style == "ioc"
+    assert one.base_size == D("0.1")
+    assert D("92.9") < one.limit_price < D("93")
+    assert one.n == 0
+    assert one.valid_until_boot_s - one.quote_received_boot_s <= 2.0
+
+
+def test_just_above_the_stop_nothing_happens():
+    assert orders(slide(exits(), [97, 95, 94.01])) == []
+
+
+def test_the_target_sells_at_the_bid():
+    assert orders(slide(exits(), [104, 108, 111.9])) == []
+    assert orders(slide(exits(), [104, 108, 112.5]))[0].reason == "target"
+
+
+def test_the_maximum_hold_needs_no_deciding_quote():
+    machine = exits(position(hold_until_s=T0 + 50), price=100)
+    assert orders(machine.handle(Woke("tick"), at(49))) == []
+    one = orders(machine.handle(Woke("tick"), at(50)))[0]
+    assert one.reason == "max_hold"
+
+
+def test_the_maximum_hold_is_not_over_while_the_clock_is_untrusted():
+    machine = exits(position(hold_until_s=T0 + 50))
+    assert orders(machine.handle(Woke("tick"), at(60, trusted=False))) == []
+
+
+def test_a_trailing_stop_ratchets_travels_to_the_book_and_only_rises():
+    machine = exits(position(trailing_pct=D(5)))
+    effects = slide(machine, [103, 106, 109])
+    told = sends(effects, Tighten, "oms")
+    assert told[-1].stop_price == D("103.55")
+    assert len(told) <= 3
+    assert orders(effects) == []
+    assert orders(slide(machine, [106, 103.5], start=5))[0].reason == "trailing_stop"
+
+
+def test_tighten_is_told_at_most_once_a_second():
+    machine = exits(position(trailing_pct=D(5)))
+    effects = []
+    for step in range(100):
+        now = at(1 + step / 100)
+        effects += machine.on_quote(quote(100 + step / 20, now), now)
+    assert len(sends(effects, Tighten)) <= 2
+
+
+def test_a_trailing_stop_survives_everything_being_killed():
+    """The book kept the tighter stop; a new incarnation arms with it and does not start from the entry again."""
+    machine = exits(position(trailing_pct=D(5), stop_price=D("103.55"), peak_price=D(109)), price=105)
+    assert orders(slide(machine, [104.5, 103.4]))[0].reason == "trailing_stop"
+
+
+def test_one_bad_tick_stops_nobody_out_and_three_snapshots_do():
+    machine = exits()
+    assert orders(slide(machine, [100, 89, 100, 100.1])) == []
+    found = orders(slide(machine, [89, 88.5, 88], start=10))
+    assert len(found) == 1, "the third consecutive snapshot confirms"
+
+
+def test_the_first_tick_after_a_restart_may_be_the_bad_one():
+    machine = exits(price=100)
+    fresh = ExitsMachine(settings=ExitsSettings(), me=(1, 2), caps=CapSettings())
+    fresh.handle(book(positions=(position(),)), at())
+    assert orders(fresh.on_quote(quote(80, at()), at())) == []
+    del machine
+
+
+def test_a_suspect_price_that_stands_on_a_living_feed_is_believed():
+    machine = exits()
+    now = at(1)
+    assert orders(machine.on_quote(quote(88, now), now)) == []
+    assert orders(machine.handle(Woke("tick"), at(3))) == []
+    standing = evolve(quote(88, now), alive_boot_s=BOOT0 + 6.5)
+    machine._quotes["BTC-USD"] = standing
+    assert len(orders(machine.handle(Woke("tick"), at(6.5)))) == 1
+
+
+def test_an_exit_is_repeated_with_the_same_id_until_the_book_shows_it():
+    machine = exits()
+    first = orders(slide(machine, [96, 93]))[0]
+    again = orders(machine.handle(Woke("tick"), at(2.6)))[0]
+    assert again.exit_id == first.exit_id
+    assert again.n == first.n == 0
+    shown = position(exit_n=1, exits_open_size=D("0.1"))
+    machine.handle(book(2, positions=(shown,)), at(2.7))
+    assert orders(machine.handle(Woke("tick"), at(3.3))) == [], "it is on its way"
+
+
+def test_the_next_try_has_the_next_number_and_more_tolerance():
+    machine = exits()
+    first = orders(slide(machine, [96, 93]))[0]
+    machine.handle(book(2, positions=(position(exit_n=1, exits_open_size=D("0.1")),)), at(2.5))
+    effects = machine.handle(book(3, positions=(position(exit_n=1, last_exit_ended="canceled"),)), at(2.8))
+    second = orders(effects)[0]
+    assert second.n == 1
+    assert second.exit_id != first.exit_id
+    assert second.limit_price < first.limit_price
+
+
+def test_after_a_rejection_it_waits_one_two_four_up_to_ten_seconds():
+    machine = exits()
+    slide(machine, [96, 93])
+    now_s, n, waits = 3.0, 0, []
+    for _ in range(6):
+        n += 1
+        machine.handle(book(10 + 2 * n, positions=(position(exit_n=n, exits_open_size=D("0.1")),)), at(now_s))
+        machine.handle(book(11 + 2 * n, positions=(position(exit_n=n, last_exit_ended="rejected"),)), at(now_s))
+        ended = now_s
+        found: list[ExitOrder] = []
+        while not found:
+            now_s += 0.5
+            now = at(now_s)
+            found = orders([*machine.on_quote(quote(93, now), now), *machine.handle(Woke("tick"), now)])
+            assert now_s < ended + 20
+        waits.append(now_s - ended)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+
+def test_a_person_is_told_when_a_position_does_not_become_flat():
+    machine = exits()
+    slide(machine, [96, 93])
+    effects = []
+    for step in range(40):
+        now = at(3 + step)
+        effects += machine.on_quote(quote(93, now), now)
+        effects += machine.handle(Woke("tick"), now)
+    told = [one for one in sends(effects, Condition, "alerts") if one.fingerprint.startswith("exits:open")]
+    assert told
+    assert told[0].level == "critical"
+    assert "should be flat" in told[0].text
+    effects = machine.handle(book(9, positions=()), at(50))
+    assert [one.active for one in sends(effects, Condition, "alerts")] == [False], "told once when gone"
+
+
+def test_entry_breakers_and_latches_do_not_stop_exits():
+    machine = exits()
+    machine.handle(HealthSnapshot(n=1, breakers=(Breaker(code="api_health", open=True, measured=True),)), at())
+    machine.handle(LatchSnapshot(n=1, latches=()), at())
+    assert orders(slide(machine, [96, 93]))
+
+
+def test_exits_work_when_only_orders_and_fills_are_known():
+    machine = exits(recovery=Recovery.ORDERS_KNOWN)
+    assert orders(slide(machine, [96, 93]))
+
+
+@pytest.mark.parametrize("change", [{"recovery": Recovery.RECOVERING}, {"writable": False}, {"draining": True}])
+def test_nothing_is_sold_while_halted_or_draining(change):
+    assert orders(slide(exits(**change), [96, 93, 92])) == []
+
+
+def test_under_a_kill_positions_are_reported_at_once_and_every_five_minutes():
+    machine = exits()
+    effects = list(machine.handle(KillSnapshot(n=2, engaged=True, cause="drill"), at(1)))
+    told = sends(effects, Condition, "alerts")
+    assert len(told) == 1
+    assert "0.94" not in told[0].text
+    assert "above its stop 94" in told[0].text
+    assert len([n for n in notes(effects) if n["code"] == "position_unprotected"]) == 1
+    later = []
+    for step in range(2, 700):
+        now = at(step)
+        later += machine.on_quote(quote(93, now), now)
+        later += machine.handle(Woke("tick"), now)
+    assert orders(later) == []
+    assert len([n for n in notes(later) if n["code"] == "position_unprotected"]) == 2
+    effects = machine.handle(KillSnapshot(n=3, engaged=False), at(701))
+    assert [one.active for one in sends(effects, Condition, "alerts")] == [False]
+
+
+def test_after_a_re_arming_the_stop_acts_at_once():
+    machine = exits()
+    machine.handle(KillSnapshot(n=2, engaged=True), at(1))
+    slide(machine, [96, 93], start=2)
+    machine.handle(KillSnapshot(n=3, engaged=False), at(5))
+    assert orders(machine.handle(Woke("tick"), at(5.2)))
+
+
+def test_without_a_price_it_asks_by_rest_each_five_seconds_and_tells_after_a_minute():
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    effects = []
+    for step in range(2, 140):
+        effects += machine.handle(Woke("tick"), at(step / 2 + 1))
+    asked = sends(effects, Query, "gateway")
+    assert 12 <= len(asked) <= 15
+    assert asked[0].kind is QueryKind.BEST_BID_ASK
+    assert asked[0].product_ids == ("BTC-USD",)
+    told = [one for one in sends(effects, Condition, "alerts") if one.fingerprint.startswith("exits:no_price")]
+    assert told
+    assert told[0].level == "critical"
+
+
+def test_a_rest_quote_may_decide_an_exit_for_five_seconds():
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    item = BestBidAsk(product_id="BTC-USD", bid=D("92.9"), ask=D("93.1"), exchange_s=T0 + 2)
+    page = Page(query_id="q", kind=QueryKind.BEST_BID_ASK, complete=True, items=(item,), answered_boot_s=BOOT0 + 2)
+    assert orders(machine.handle(page, at(2)))[0].reason == "stop"
+    partial = evolve(page, complete=False)
+    other = exits()
+    other.on_quote(quote(100, at(1), alive=False), at(1))
+    assert orders(other.handle(partial, at(2))) == [], "a partial page is no answer"
+
+
+def test_a_post_only_product_is_left_at_the_ask_and_a_person_told():
+    machine = exits()
+    machine.handle(evolve(catalog_of((), at()), products=(product(post_only=True),)), at())
+    effects = slide(machine, [96, 93])
+    one = orders(effects)[0]
+    assert one.style == "post_only"
+    assert one.limit_price >= D("93")
+    assert any("post-only" in told.text for told in sends(effects, Condition, "alerts"))
+
+
+def test_a_product_that_takes_no_exit_is_told_and_not_tried():
+    machine = exits()
+    machine.handle(evolve(catalog_of((), at()), products=(product(trading_disabled=True),)), at())
+    effects = slide(machine, [96, 93])
+    assert orders(effects) == []
+    assert any("no exit at all" in told.text for told in sends(effects, Condition, "alerts"))
+
+
+def test_where_others_hold_the_same_coin_exits_are_good_till_date():
+    machine = exits(foreign=(Foreign(currency="BTC", size=D("0.5")),))
+    one = orders(slide(machine, [96, 93]))[0]
+    assert one.style == "gtd"
+    assert one.base_size == D("0.1"), "never more than the bot's own"
+
+
+def test_advice_of_a_symbol_only_tightens_and_never_orders_a_sale():
+    machine = exits()
+    advice = ExitAdvice(product_id="BTC-USD", stop_price=D(97), reason="structure", n=1)
+    effects = machine.handle(advice, at(1))
+    assert sends(effects, Tighten)[0].stop_price == D(97)
+    machine.handle(evolve(advice, stop_price=D(90), n=2), at(2))
+    assert orders(slide(machine, [98, 96.9], start=3))[0].reason == "stop"
+    other = exits()
+    assert orders(other.handle(evolve(advice, stop_price=D(150)), at(1))) == []
+    assert orders(slide(other, [100.0], start=2)) == []
+
+
+def test_in_a_crash_stops_come_nearer_once_and_not_too_near():
+    machine = exits()
+    machine.on_quote(quote(100, at(1)), at(1))
+    effects = machine.handle(universe_of(("BTC-USD",), regime="crash", multiplier=0.0), at(1))
+    tight = sends(effects, Tighten)
+    assert tight[0].stop_price == D(97), "half of six percent"
+    again = machine.handle(universe_of(("BTC-USD",), regime="crash", multiplier=0.0), at(3))
+    assert sends(again, Tighten) == []
+
+
+def test_a_person_may_order_an_exit_and_gets_an_answer():
+    machine = exits()
+    order = OperatorOrder(command_id="c1", verb="exit", name="ann", cause="bored", args=(("symbol", "BTC-USD"),))
+    effects = machine.handle(order, at(1))
+    assert orders(effects)[0].reason == "operator"
+    assert sends(effects, CommandDone, "operator")[0].ok
+    nothing = machine.handle(evolve(order, command_id="c2", args=(("symbol", "XRP-USD"),)), at(1))
+    assert not sends(nothing, CommandDone, "operator")[0].ok
+
+
+def test_a_refusal_of_oms_is_waited_out():
+    machine = exits()
+    first = orders(slide(machine, [96, 93]))[0]
+    machine.handle(ExitVerdict(exit_id=first.exit_id, position_id=first.position_id, admitted=False, code="busy"), at(2.1))
+    assert orders(machine.handle(Woke("tick"), at(2.6))) == []
+    assert orders(machine.handle(Woke("tick"), at(3.2)))
+
+
+def test_when_oms_restarts_the_exit_is_commanded_again_at_once():
+    machine = exits()
+    first = orders(slide(machine, [96, 93]))[0]
+    again = orders(machine.handle(PeerRestarted("oms"), at(2.05)))[0]
+    assert again.exit_id == first.exit_id
+
+
+def test_an_unknown_exit_does_not_lock_the_door():
+    machine = exits()
+    slide(machine, [96, 93])
+    stuck = position(exit_n=1, exits_open_size=D("0.1"), unknown_exits=1)
+    machine.handle(book(2, positions=(stuck,)), at(2.2))
+    assert orders(machine.on_quote(quote(93, at(4)), at(4))) == []
+    assert orders(machine.handle(Woke("tick"), at(4))) == []
+    found = orders([*machine.on_quote(quote(93, at(8)), at(8)), *machine.handle(Woke("tick"), at(8))])
+    assert found
+    assert found[0].n == 1
+
+
+def test_dust_is_ignored():
+    machine = exits(position(dust=True))
+    assert machine.products() == ()
+
+
+def test_people_see_what_is_armed():
+    machine = exits()
+    seen = sends(machine.handle(Woke("tick"), at(3)), ExitsSnapshot, "console")[0]
+    assert seen.armed[0].state == "armed"
+    assert seen.armed[0].stop_price == D(94)
+    assert seen.armed[0].distance_to_stop_pct == pytest.approx(6.0)
+
+
+def test_drain_is_answered_and_stops_exits():
+    machine = exits()
+    effects = machine.handle(Drain(run_number=3), at(1))
+    assert effects[0].role == "main"
+    assert orders(slide(machine, [96, 93], start=2)) == []
+
+
+# -- upkeep ----------------------------------------------------------------------------------------------------
+
+
+def test_a_position_above_its_cap_is_trimmed_below_it_and_only_once_in_a_while():
+    machine = exits(position(size="6"))
+    machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(10_000)), at(1))
+    machine.on_quote(quote(100, at(2)), at(2))
+    one = orders(machine.handle(Woke("tick"), at(2)))[0]
+    assert one.reason == "trim"
+    # 600 USD against a cap of 400: down to 400 x 0.9 = 360.
+    assert one.base_size == D("2.4")
+    machine.handle(book(5, positions=(position(size="3.6", exit_n=1),)), at(4))
+    machine.on_quote(quote(100, at(5)), at(5))
+    assert orders(machine.handle(Woke("tick"), at(5))) == []
+
+
+def test_what_stays_ineligible_is_left_after_its_time():
+    settings = ExitsSettings(upkeep=UpkeepSettings(purge_after_s=100.0, spacing_s=10.0))
+    machine = exits(settings=settings)
+    gone = universe_of(("BTC-USD",), eligible=False, reason="volume_low")
+    machine.handle(gone, at(1))
+    for step in (50, 99):
+        machine.on_quote(quote(100, at(step)), at(step))
+        assert orders(machine.handle(Woke("tick"), at(step))) == []
+    machine.on_quote(quote(100, at(112)), at(112))
+    assert orders(machine.handle(Woke("tick"), at(112)))[0].reason == "purge_ineligible"
+
+
+def test_upkeep_waits_while_fills_are_unbooked():
+    machine = exits(position(size="6"), unbooked=(("bh-x", 1.0),))
+    machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(10_000)), at(1))
+    machine.on_quote(quote(100, at(2)), at(2))
+    assert orders(machine.handle(Woke("tick"), at(2))) == []
