@@ -175,6 +175,7 @@ class ExitsMachine(QuietMachine):
                 mid <= watch.stop_f * 1.000001
                 or (watch.target_f and top >= watch.target_f * 0.999999)
                 or watch.position.trailing_pct is not None
+                or 0.0 < watch.position.hold_until_s <= now.venue_s
                 or watch.reason
             ):
                 return self._look(watches, _price_of(quote), now)
