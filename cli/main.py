@@ -8,10 +8,13 @@ from __future__ import annotations
 import sys
 
 import typer
-from click.exceptions import Exit
 
 from cli import ctl
 from cli.errors import USAGE, UsageError
+
+INTERRUPTED = 130
+WrongWordsError = typer.BadParameter.__mro__[2]
+"""typer's base of every complaint about the words of a command; typer gives it no public name."""
 
 app = typer.Typer(
     name="run.py",
@@ -27,9 +30,9 @@ app.add_typer(ctl.app, name="ctl")
 
 def register() -> None:
     """Each group adds its own commands; a command imports what it runs only when it runs."""
-    from cli import config_commands, run_commands, test_commands
+    from cli import backtest_commands, config_commands, run_commands, test_commands
 
-    for group in (run_commands, config_commands, test_commands):
+    for group in (run_commands, backtest_commands, config_commands, test_commands):
         group.register(app)
 
 
@@ -37,23 +40,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code; every refusal is one sentence on stderr."""
     register()
     try:
-        app(args=argv, prog_name="run.py", standalone_mode=False)
+        code = app(args=argv, prog_name="run.py", standalone_mode=False)
     except UsageError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return error.code
-    except Exit as error:
+    except typer.Exit as error:
         return error.exit_code
-    except (KeyboardInterrupt, EOFError):
-        return 130
+    except WrongWordsError as error:
+        error.show()  # type: ignore[attr-defined]
+        return USAGE
+    except (KeyboardInterrupt, EOFError, typer.Abort):
+        return INTERRUPTED
     except BrokenPipeError:
         return 0
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            return USAGE
-        if isinstance(error, click.Abort):
-            return 130
-        raise
-    return 0
+    return code if isinstance(code, int) else 0

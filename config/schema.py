@@ -10,20 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import field, frozen
-from exchange.coinbase.catalog import CatalogSettings
-from trading.exits_settings import ExitsSettings
-from trading.health_monitor import HealthMonitorSettings
-from trading.universe_settings import UniverseSettings
 
 from config.loader import ConfigError, Loaded, Problem, load
+from exchange.coinbase.catalog import CatalogSettings
 from exchange.coinbase.gateway import GatewaySettings
 from trading.alerts import AlertsSettings
 from trading.conductor import ConductorSettings
+from trading.costs import CostSettings
+from trading.exits_settings import ExitsSettings
 from trading.guardian import GuardianSettings
+from trading.health_monitor import HealthMonitorSettings
 from trading.kill_switch import KillSwitchSettings
 from trading.oms_settings import OmsSettings
 from trading.risk_settings import RiskSettings
 from trading.symbol_settings import SymbolSettings
+from trading.universe_settings import UniverseSettings
 
 FOLDER = Path(__file__).resolve().parent
 ENVS = ("staging", "production")
@@ -58,6 +59,7 @@ class Config:
     alerts: AlertsSettings = field(factory=AlertsSettings)
     conductor: ConductorSettings = field(factory=ConductorSettings)
     guardian: GuardianSettings = field(factory=GuardianSettings)
+    costs: CostSettings = field(factory=CostSettings)
 
 
 def files_of(env: str, extra: Iterable[Path] = ()) -> list[Path]:

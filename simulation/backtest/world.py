@@ -11,7 +11,6 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from attrs import evolve
-from trading.oms import OmsMachine
 
 from exchange.coinbase.fences import Beat, Fences
 from exchange.coinbase.gateway import GatewayMachine
@@ -21,15 +20,17 @@ from exchange.simulator.matching import Venue
 from exchange.simulator.orders import average_price
 from exchange.simulator.products import Product as SimProduct
 from exchange.simulator.products import make_product
-from simulation.fuzz.scripted import Publisher
 from simulation.fuzz.venue import ORDINARY, FuzzVenue, GatewayWire, WireSettings, words_of
 from simulation.stage import VirtualStage
+from simulation.store import KillStore
 from trading.costs import CostSettings
 from trading.exits import ExitsMachine
+from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
 from trading.machine import Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
-from trading.messages.control import CatalogSnapshot
+from trading.messages.control import Breaker, CatalogSnapshot, HealthSnapshot
 from trading.messages.market import Quote
 from trading.messages.orders import Fees, OrderUpdate, PageItem, Query, QueryKind
+from trading.oms import OmsMachine
 from trading.product import Product
 from trading.risk import RiskMachine
 from trading.strategies.registry import collect
@@ -94,7 +95,34 @@ class SteadyCatalog(QuietMachine):
             n=self.n, products=self.known, fees=self.fees, fetched_boot_s=now.boot_s, incarnation=self.me
         )
         receivers = ("risk", "oms", "exits", "gateway", "universe", *(f"symbol:{p.product_id}" for p in self.known))
-        return [*(Send(role, snapshot) for role in receivers), Wake("publish", now.boot_s + 300.0)]
+        return [
+            *(Send(role, snapshot) for role in receivers),
+            Wake("publish", now.boot_s + (1.0 if self.n < 4 else CALM_S)),
+        ]
+
+
+class SteadyHealth(QuietMachine):
+    """The health monitor of a backtest: its one breaker is measured and closed; there is no process and no feed to fail."""
+
+    role = "health_monitor"
+
+    def __init__(self, *, me: Incarnation, symbols: tuple[str, ...]) -> None:
+        self.me = me
+        self.receivers = ("risk", "oms", "exits", *symbols)
+        self.n = 0
+
+    def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
+        return self._publish(now)
+
+    def handle(self, message: object, now: Instant) -> Effects:
+        return self._publish(now) if isinstance(message, Woke) else ()
+
+    def _publish(self, now: Instant) -> Effects:
+        self.n += 1
+        steady = Breaker(code="backtest", open=False, measured=True, since_boot_s=now.boot_s)
+        snapshot = HealthSnapshot(n=self.n, breakers=(steady,), incarnation=self.me)
+        wait_s = 1.0 if self.n < 4 else CALM_S
+        return [*(Send(role, snapshot) for role in self.receivers), Wake("publish", now.boot_s + wait_s)]
 
 
 class BacktestWorld:
@@ -129,10 +157,14 @@ class BacktestWorld:
             lambda me: GatewayMachine(me=me, fences=self._fences, settings=gateway),
             shell=GatewayWire(stage, self.venue, lambda *_: ORDINARY),
         )
+        kill = KillSwitchSettings()
         stage.add(
-            "health_monitor",
-            lambda me: Publisher(me=me, kind="health", products=self.products, tiers={}, every_s=CALM_S),
+            "kill_switch",
+            lambda me: KillSwitchMachine(settings=kill, me=me, products=tuple(self.sim)),
+            store=KillStore(),
         )
+        symbols = tuple(f"symbol:{name}" for name in self.sim)
+        stage.add("health_monitor", lambda me: SteadyHealth(me=me, symbols=symbols))
         stage.add("catalog", lambda me: SteadyCatalog(me=me, products=self.products, fees=self.venue.fees))
         stage.add("universe", lambda me: UniverseMachine(settings=config.universe, me=me, guards=config.symbol.guards))
         stage.add("oms", lambda me: OmsMachine(settings=oms, me=me, tag=self.tag), bell=False)
