@@ -36,6 +36,7 @@ class MachineActor(SupervisedActor):
 
     store_file: ClassVar[str | None] = None
     synchronous: ClassVar[str] = "FULL"
+    wants_quotes: ClassVar[bool] = False
     wants_bars: ClassVar[bool] = False
     bell: ClassVar[bool] = False
     host: MachineHost | None = None
@@ -85,7 +86,7 @@ class MachineActor(SupervisedActor):
             self._park(str(error))
             return
         market = None
-        if self.wants_bars or self.bell or machine.products():
+        if self.wants_quotes or self.wants_bars or self.bell:
             market = MarketReader(self.plan.run_folder, self.child_id, wants_bars=self.wants_bars, bell=self.bell)
             if market.bell is not None:
                 self.watch(market.bell, lambda: self._rung(market))

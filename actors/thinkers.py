@@ -57,6 +57,7 @@ class RiskActor(MachineActor):
     """It wakes each half second and reads its marks then: no bell."""
 
     store_file: ClassVar[str | None] = "risk.sqlite"
+    wants_quotes: ClassVar[bool] = True
 
     def make_machine(self) -> Thinker:
         universe = self.plan.section("universe", UniverseSettings)
