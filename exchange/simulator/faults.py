@@ -14,7 +14,7 @@ from `after_s` on for `for_s` (real seconds since the plan was posted). The kind
                 truncate · html · trickle {seconds} the effect, then a reply cut in half, as HTML, a byte at a time
                 refuse {reason}                     HTTP 200, success false
     a socket    disconnect {code; 1006 = abort} · silence {for_s} · duplicate · reorder · gap · garbage · bad_tick {factor}
-    the venue   setting {name, value}               matching.Settings, e.g. listing_lag_s, settle_s, cancel_s, pending_s
+    the venue   setting {name, value}               execution.Settings, e.g. listing_lag_s, cancel_s; public_per_s, ...
                 product {product_id, flags}         e.g. {"cancel_only": true}
                 status_page {component, status, indicator, incident}
                 offline                             every connection is reset

@@ -13,57 +13,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-from attrs import define
 
 from exchange.simulator.candles import CANDLES_MAX, GRANULARITIES_S
 from exchange.simulator.clock import boot_s
 from exchange.simulator.faults import Rule
 from exchange.simulator.keys import ApiKey, UnauthorizedError
+from exchange.simulator.limits import Bucket
 from exchange.simulator.orders import RefusedError
 from exchange.simulator.rest import PREFIX, PUBLIC, ROUTES, TRADE, Ask, Handler
 from exchange.simulator.running import Running
 from exchange.simulator.words import BadRequestError, NotFoundError, rfc3339
 
-PRIVATE_PER_S, PUBLIC_PER_S = 30.0, 10.0
 IDLE_CLOSE_S = 75.0
 BODY_LOGGED = 4096
-
-
-@define
-class Bucket:
-    """Tokens of one key or address: `rate` per second, as many at once."""
-
-    rate: float
-    tokens: float
-    at_s: float
-
-    def take(self, now_s: float) -> bool:
-        self.tokens = min(self.rate, self.tokens + (now_s - self.at_s) * self.rate)
-        self.at_s = now_s
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-    def headers(self) -> dict[str, str]:
-        reset = (self.rate - self.tokens) / self.rate
-        return {
-            "x-ratelimit-limit": str(int(self.rate)),
-            "x-ratelimit-remaining": str(int(self.tokens)),
-            "x-ratelimit-reset": str(int(reset) + 1),
-        }
-
-
-class Limits:
-    def __init__(self) -> None:
-        self.private_per_s, self.public_per_s = PRIVATE_PER_S, PUBLIC_PER_S
-        self._buckets: dict[str, Bucket] = {}
-
-    def bucket(self, who: str, rate: float) -> Bucket:
-        found = self._buckets.get(who)
-        if found is None or found.rate != rate:
-            found = self._buckets[who] = Bucket(rate, rate, boot_s())
-        return found
 
 
 def error_json(status: int, word: str, message: str) -> web.Response:
@@ -77,7 +39,7 @@ def unauthorized() -> web.Response:
 class Gate:
     def __init__(self, running: Running) -> None:
         self.running = running
-        self.limits = Limits()
+        self.limits = running.limits
 
     def routes(self) -> list[web.RouteDef]:
         found = [web.route(method, PREFIX + path, self._entry(need, handler)) for method, path, need, handler in ROUTES]

@@ -12,12 +12,15 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from attrs import fields
+
 from exchange.simulator.candles import Candles
 from exchange.simulator.clock import VenueClock, boot_s
 from exchange.simulator.execution import Filled, OrderChanged, Settings
 from exchange.simulator.faults import Faults, Rule
 from exchange.simulator.journal import Journal
 from exchange.simulator.keys import ApiKey, Doorman
+from exchange.simulator.limits import Limits
 from exchange.simulator.market import Market, Tick
 from exchange.simulator.matching import Venue
 from exchange.simulator.products import FLAGS
@@ -29,6 +32,8 @@ STEPS_CAUGHT_UP = 16
 """A late pulse makes up for at most so many steps; what was missed beyond is the path's own bars."""
 TRADES_KEPT = 1000
 STATS_FRESH_S = 5.0
+SETTINGS = tuple(attribute.name for attribute in fields(Settings))
+LIMITS = ("private_per_s", "public_per_s", "connections_per_s")
 
 
 class Listener(Protocol):
@@ -51,6 +56,7 @@ class Running:
         self.keys = keys
         self.doorman = Doorman({key.name: key for key in keys})
         self.faults = Faults()
+        self.limits = Limits()
         self.status_page = StatusPage()
         self.listener: Listener | None = None
         self.street_ids = [product.product_id for product in market.products()]
@@ -211,8 +217,9 @@ class Running:
         spec = rule.spec
         rule.applied = True
         if rule.kind == "setting":
-            rule.undo = [(spec["name"], getattr(self.venue.settings, spec["name"]))]
-            setattr(self.venue.settings, spec["name"], setting_value(spec["name"], spec["value"]))
+            owner = self._owner(spec["name"])
+            rule.undo = [(spec["name"], getattr(owner, spec["name"]))]
+            setattr(owner, spec["name"], setting_value(spec["name"], spec["value"]))
         elif rule.kind == "product":
             product = self.venue.products[spec["product_id"]]
             for name, value in spec["flags"].items():
@@ -227,7 +234,7 @@ class Running:
         rule.left = 0
         for name, value in rule.undo:
             if rule.kind == "setting":
-                setattr(self.venue.settings, name, value)
+                setattr(self._owner(name), name, value)
             elif rule.kind == "product":
                 setattr(self.venue.products[rule.spec["product_id"]], name, value)
             else:
@@ -238,6 +245,9 @@ class Running:
     def _products_changed(self) -> None:
         if self.listener:
             self.listener.products_changed()
+
+    def _owner(self, name: str) -> Settings | Limits:
+        return self.limits if name in LIMITS else self.venue.settings
 
     def clear_faults(self) -> None:
         for rule in self.faults.rules:
@@ -252,8 +262,8 @@ class Running:
             if not isinstance(row, dict):
                 continue
             if row.get("kind") == "setting":
-                if not hasattr(self.venue.settings, str(row.get("name"))):
-                    names = ", ".join(sorted(Settings.__slots__[:-1]))
+                if row.get("name") not in (*SETTINGS, *LIMITS):
+                    names = ", ".join((*SETTINGS, *LIMITS))
                     raise ValueError(f"setting {row.get('name')!r} is unknown; there are {names}")
                 setting_value(row["name"], row.get("value"))
             if row.get("kind") == "product":

@@ -20,7 +20,6 @@ from exchange.simulator import frames
 from exchange.simulator.candles import Candles
 from exchange.simulator.clock import boot_s
 from exchange.simulator.faults import SOCKET_KINDS
-from exchange.simulator.gate import Bucket
 from exchange.simulator.keys import UnauthorizedError
 from exchange.simulator.running import Running
 from exchange.simulator.words import rfc3339
@@ -28,7 +27,6 @@ from exchange.simulator.words import rfc3339
 SUBSCRIBE_WITHIN_S = 5.0
 IDLE_CLOSE_S = 75.0
 QUEUE_MAX = 20_000
-CONNECTIONS_PER_S = 8.0
 USER_BATCH = 50
 TRADES_SNAPSHOT = 60
 CHANNELS = ("ticker", "ticker_batch", "level2", "market_trades", "candles", "heartbeats", "status", "user")
@@ -143,7 +141,6 @@ class Hub:
         self._shown: dict[str, frames.Shown] = {}
         self._trades: dict[str, list[dict[str, str]]] = {}
         self._beat = dict.fromkeys(("trades", "second", "batch"), 0.0)
-        self._arrivals = Bucket(CONNECTIONS_PER_S, CONNECTIONS_PER_S, boot_s())
         running.listener = self
 
     # --- what the venue tells us ---------------------------------------------------------------------------------------
@@ -261,7 +258,8 @@ class Hub:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=499)
-        if not self._arrivals.take(boot_s()):
+        arrivals = running.limits.bucket(f"sockets:{request.remote}", running.limits.connections_per_s)
+        if not arrivals.take(boot_s()):
             return web.Response(status=429, text="Too many requests\n")
         socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20)
         await socket.prepare(request)

@@ -16,5 +16,6 @@ def shared_venue(tmp_path_factory):
 def venue(shared_venue):
     """The shared venue without any fault of the test before."""
     shared_venue.door("DELETE", "faults")
+    shared_venue.unlimited()
     yield shared_venue
     shared_venue.door("DELETE", "faults")

@@ -155,7 +155,7 @@ def test_at_least_three_hundred_candles_of_every_granularity_and_they_agree(name
     candles = Candles(market)
     length = GRANULARITIES_S[name]
     start = NOW // length * length - 300 * length
-    bars = candles.bars("SOL-USD", length, start, NOW, NOW)
+    bars = candles.bars("SOL-USD", length, start, NOW // length * length - length, NOW)
     assert [bar.start_s for bar in bars] == [int(start) + n * length for n in range(300)]
     sample = bars[150]
     minutes = market.minute_bars("SOL-USD", sample.start_s // 60, (sample.start_s + length) // 60 - 1)

@@ -66,6 +66,11 @@ class VenueProcess:
     def faults(self, *faults: dict[str, Any], seed: int = 1) -> None:
         self.door("POST", "faults", {"seed": seed, "faults": list(faults)})
 
+    def unlimited(self) -> None:
+        """Rate limits out of the way of tests that are about something else."""
+        names = ("public_per_s", "private_per_s", "connections_per_s")
+        self.faults(*({"kind": "setting", "name": name, "value": 10_000} for name in names))
+
     def state(self) -> dict[str, Any]:
         return self.door("GET", "state")
 
