@@ -52,8 +52,8 @@ from supervision.messages import (
 from supervision.processes import descendants, has_ended, kill_for_sure
 from supervision.spec import ChildSpec, SupervisorSpec, check_child, check_tree
 from supervision.supervisor import Settings
-from supervision.unix_base import MainTransport, UnixBase
-from supervision.unix_transport import address_at, path_of
+from supervision.unix_base import MainTransport, UnixBase, fill_streams
+from supervision.unix_transport import LaneEnded, address_at, path_of
 from supervision.words import take_words
 
 ROOT_CLASS: Final = "supervision.supervisor.Supervisor"
@@ -257,35 +257,30 @@ class Tree:
         self._check_alive()
         asker = self._transport.external_transport_clone()  # an address of its own: a late answer finds nobody
         try:
-            asker.remembers_unread = True
+            asker.tells_lane_ends = True
             while True:
-                path = self._post_to(child, message, deadline, asker)
-                envelope = self._await_answer(asker, path, deadline)
-                if envelope is not None:
-                    return envelope.message
-                if path not in asker.unread:  # else it died without having read the question: ask its successor
-                    break
-            if asker.has_lane(path):
-                raise TimeoutError(f"{child} did not answer {type(message).__name__} within {timeout_s} s")
-            raise TimeoutError(f"{child} ended before it answered {type(message).__name__}")
+                self._post_to(child, message, deadline, asker)
+                answer = self._await_answer(asker, deadline)
+                if answer is None:
+                    raise TimeoutError(f"{child} did not answer {type(message).__name__} within {timeout_s} s")
+                if not isinstance(answer, LaneEnded):
+                    return answer
+                if not answer.unread:  # else it died without having read the question: ask its successor
+                    raise TimeoutError(f"{child} ended before it answered {type(message).__name__}")
         finally:
             asker.close()
 
-    def _await_answer(self, asker: MainTransport, path: str, deadline: float) -> ReceiveEnvelope | None:
-        """The first message that comes to `asker`; None when the time is up or the peer at `path` has ended."""
+    def _await_answer(self, asker: MainTransport, deadline: float) -> Any:
+        """The first message that comes to `asker` (a `LaneEnded` when the peer has ended); None when the time is up."""
         assert self._root_fd is not None
         asker.set_watch([self._root_fd])
-        gone = False
         while (left_s := deadline - time.monotonic()) > 0:
-            got = asker.run(None, timedelta(seconds=min(left_s, 0.02 if gone else 0.2)))
+            got = asker.run(None, timedelta(seconds=left_s))
             if isinstance(got, ReceiveEnvelope):
                 if not isinstance(got.message, WatchMessage):
-                    return got
+                    return got.message
                 asker.set_watch([])
                 self._check_alive()
-            if gone:
-                return None
-            gone = not asker.has_lane(path)
         return None
 
     def tell(self, child: str | int, message: Any) -> bool:
@@ -315,13 +310,13 @@ class Tree:
         found: Found = self._request(lambda request: Where(request, child), limit_s=limit_s)
         return found
 
-    def _post_to(self, child: str | int, message: Any, deadline: float, asker: MainTransport) -> str:
+    def _post_to(self, child: str | int, message: Any, deadline: float, asker: MainTransport) -> None:
         while (left_s := deadline - time.monotonic()) > 0:
             found = self._where(child, left_s)
             if found.state in (None, "stopped", "parked"):
                 raise SupervisorError("noproc", f"{child} is {found.state or 'not known in this tree'}")
             if found.path is not None and asker.post(address_at(found.path), message):
-                return found.path
+                return
             self._wait(lambda: False, min(left_s, 0.005))  # starting or restarting
         raise TimeoutError(f"{child} was not up within the time to answer {type(message).__name__}")
 
@@ -412,6 +407,7 @@ def start(
     wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    fill_streams()
     home = Folder(folder)
     locks = str(lock_folder) if lock_folder is not None else f"{home.path}/locks"
     os.makedirs(locks, mode=0o700, exist_ok=True)

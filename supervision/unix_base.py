@@ -11,6 +11,7 @@ It rests on private names of Thespian 4.0.1; `tests/supervision/test_thespian_so
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -45,6 +46,7 @@ from thespian.system.utilis import actualActorClass, thesplog_control
 
 from supervision.messages import ProcessEnded
 from supervision.unix_transport import Endpoint, UnixTransport, address_at, listen_at, path_of
+from supervision.words import Words, leave_words
 
 EXIT_FAILED: Final = 70
 """A handler, `init` or `terminate` raised."""
@@ -213,7 +215,11 @@ class UnixManager(Parent, MultiProcManager):  # type: ignore[misc]
     """Thespian's host of one actor, without its detours on the way of a message."""
 
     def _createInstance(self) -> None:  # noqa: N802
-        self.actorInst = self._actorClass()
+        try:
+            self.actorInst = self._actorClass()
+        except BaseException:  # a start error like any other: with its traceback
+            leave_words(self.transport.my_path, Words("failed", traceback.format_exc(limit=-20)))
+            raise
         self.actorInst._myRef = self
 
     def actor_send(self, targetAddr: Any, msg: Any) -> None:  # noqa: N803
@@ -265,12 +271,24 @@ def live(parent: Parent, actor_class: Any, name: str, endpoint: Endpoint, parent
 
 def leave(status: int) -> None:
     """End this process now, with its output written."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
+    flush_streams()
     os._exit(status)
+
+
+def flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
+
+
+def fill_streams() -> None:
+    """A program started without standard streams gets null ones, or a socket would become somebody's stderr."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
 def run_admin(
@@ -351,11 +369,7 @@ class UnixBase(multiprocessCommon):  # type: ignore[misc]
         path = path_of(adminAddr)
         endpoint = Endpoint(path, listen_at(path), mine.folder, mine.key, addrOfStarter)
         me = os.getpid()
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                continue
+        flush_streams()
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", DeprecationWarning

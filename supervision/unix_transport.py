@@ -147,6 +147,14 @@ class Lane:
         """The kernel's buffer is full; epoll tells when it is not."""
 
 
+class LaneEnded:
+    """A peer has ended. `unread`: before it had read all we sent; the kernel tells by ECONNRESET."""
+
+    def __init__(self, path: str, unread: bool) -> None:
+        self.path = path
+        self.unread = unread
+
+
 class Endpoint:
     """What a process needs to speak: its own socket and the run's key. `letter` is its first message."""
 
@@ -199,9 +207,9 @@ class UnixTransport:
         self.oldest_ns = 0
         """The longest wait of a message in the mailbox since `take_mailbox_age_s`."""
         self.closed = False
-        self.remembers_unread = False
-        self.unread: set[str] = set()
-        """Peers that ended before they had read all we sent: the kernel tells by ECONNRESET."""
+        self.tells_lane_ends = False
+        """Put a `LaneEnded` into the inbox when a peer has ended."""
+        self._ended: list[LaneEnded] = []
         if endpoint.letter is not None:
             self._urgent.append((time.monotonic_ns(), ReceiveEnvelope(endpoint.parent, endpoint.letter)))
             endpoint.letter = None
@@ -295,15 +303,12 @@ class UnixTransport:
 
     def _close_lane(self, lane: Lane) -> None:
         self.undeliverable += len(lane.queue)
-        if self.remembers_unread and lane.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET:
-            self.unread.add(lane.path)
+        if self.tells_lane_ends:
+            unread = lane.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+            self._ended.append(LaneEnded(lane.path, unread))
         self._lanes.pop(lane.path, None)
         self._lane_by_fd.pop(lane.fd, None)
         lane.socket.close()  # epoll forgets it with the last descriptor
-
-    def has_lane(self, path: str) -> bool:
-        """Whether the connection to a peer still stands; it ends with the peer."""
-        return path in self._lanes
 
     def waiting(self) -> int:
         """Messages that the kernel has not taken yet."""
@@ -484,6 +489,8 @@ class UnixTransport:
         self._turned_ns = time.monotonic_ns()
         if rang and self.on_bell is not None:
             self.on_bell()  # last: what a dead child had sent must be read before its death is told
+        while self._ended:
+            self.deliver(self._ended.pop())  # after what the peer had still said
         if self._unproved:
             edge = time.monotonic() - UNPROVED_S
             for incoming in [each for each in self._unproved.values() if each.born_s < edge]:

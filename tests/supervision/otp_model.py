@@ -7,7 +7,7 @@ shell of the real core is told.
 from __future__ import annotations
 
 
-class Ended(Exception):
+class Ended(Exception):  # noqa: N818
     """The supervisor has terminated."""
 
 

@@ -54,7 +54,13 @@ def expected(answer):
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data(), st.sampled_from(STRATEGIES), st.integers(0, 3), st.sampled_from(["never", "any_significant", "all_significant"]), steps)
+@given(
+    st.data(),
+    st.sampled_from(STRATEGIES),
+    st.integers(0, 3),
+    st.sampled_from(["never", "any_significant", "all_significant"]),
+    steps,
+)
 def test_the_core_does_what_otps_rules_say(data, strategy, intensity, auto, plan):
     children = data.draw(specs(auto))
     shell = Shell(*children, strategy=strategy, intensity=intensity, period_s=2, auto_shutdown=auto)
@@ -173,13 +179,19 @@ def something(shell, number, dynamic):
         case 10:
             (shell.refusing.add if rest % 2 else shell.refusing.discard)(name)
             if dynamic and rest % 3 == 0:
-                shell.want(rest, {other: None for other in NAMES[: rest % 4]})
+                shell.want(rest, dict.fromkeys(NAMES[: rest % 4]))
         case 11:
             shell.advance((rest % 50) / 10)
 
 
 @pytest.mark.slow
 @settings(max_examples=20000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data(), st.sampled_from(STRATEGIES), st.integers(0, 3), st.sampled_from(["never", "any_significant", "all_significant"]), steps)
+@given(
+    st.data(),
+    st.sampled_from(STRATEGIES),
+    st.integers(0, 3),
+    st.sampled_from(["never", "any_significant", "all_significant"]),
+    steps,
+)
 def test_the_core_does_what_otps_rules_say_at_length(data, strategy, intensity, auto, plan):
     test_the_core_does_what_otps_rules_say.hypothesis.inner_test(data, strategy, intensity, auto, plan)
