@@ -64,12 +64,12 @@ _CLOCK_STEP_S = 120.0
 
 @frozen(kw_only=True)
 class SessionLimits:
-    """Real seconds. silence_s_max: without a believed frame → reconnect. snapshot_s_max: a subscribed book must be known by
-    then. resubscribe_s_min: between two attempts for one book. acknowledge_s_max: channels not confirmed by then are told.
+    """Real seconds. silence_s_max: without a believed frame → reconnect. snapshot_s_max: when no snapshot has come for so long,
+    the books that still lack one are asked for again (a hundred big ones take a while, one after another). resubscribe_s_min: between two attempts for one book. acknowledge_s_max: channels not confirmed by then are told.
     """
 
     silence_s_max: float = 5.0
-    snapshot_s_max: float = 30.0
+    snapshot_s_max: float = 10.0
     resubscribe_s_min: float = 30.0
     acknowledge_s_max: float = 15.0
 
@@ -115,6 +115,7 @@ class FeedSession:
         self._opened_boot_s = opened_boot_s
         self._next: int | None = None
         self._told_unacknowledged = False
+        self._snapshot_boot_s = opened_boot_s
         self._user_batches = 0
         self._user_snapshot_done = False
         self._products = {
@@ -220,7 +221,7 @@ class FeedSession:
             if missing:
                 self.counts["unacknowledged"] += len(missing)
                 out.append(NotAcknowledged(missing))
-        if self._books_wanted and age_s > self.limits.snapshot_s_max:
+        if self._books_wanted and now_boot_s - self._snapshot_boot_s > self.limits.snapshot_s_max:
             for state in self._products.values():
                 if not state.book.known and now_boot_s - state.asked_boot_s > self.limits.snapshot_s_max:
                     out += self._ask_again(state, now_boot_s, "no snapshot")
@@ -378,6 +379,7 @@ class FeedSession:
             book = state.book
             if kind == "snapshot":
                 self.counts["snapshots"] += 1
+                self._snapshot_boot_s = received_boot_s
                 book.snapshot(sides, prices, sizes)
             elif not book.known:
                 self.counts["updates_before_snapshot"] += 1

@@ -320,11 +320,15 @@ class FeedSocket:
         """Tell the sink, do what the session wants; True when this connection is over."""
         over = False
         self._tell(happenings)
+        again: dict[str, list[str]] = {}
         for happening in happenings:
             if type(happening) is Reconnect:
                 over = True
-            elif type(happening) is Resubscribe and not websocket.closed:
-                change = {"channel": happening.channel, "product_ids": [happening.product_id]}
+            elif type(happening) is Resubscribe:
+                again.setdefault(happening.channel, []).append(happening.product_id)
+        for channel, product_ids in again.items():
+            if not (over or websocket.closed):
+                change = {"channel": channel, "product_ids": product_ids}
                 await self._send(websocket, [{"type": "unsubscribe", **change}, {"type": "subscribe", **change}])
         return over
 

@@ -277,7 +277,7 @@ def test_status_and_candles_are_told():
 
 
 def test_silence_is_measured_by_believed_frames_only():
-    feed, frames = session(limits=SessionLimits(silence_s_max=5.0)), Frames()
+    feed, frames = session(channels=("ticker",), limits=SessionLimits(silence_s_max=5.0)), Frames()
     feed.receive(frames.heartbeat(), 10.0)
     feed.receive("garbage", 14.9)
     assert feed.tick(15.0) == []
@@ -287,10 +287,10 @@ def test_silence_is_measured_by_believed_frames_only():
 def test_a_book_without_snapshot_is_asked_for_and_missing_acknowledgements_are_told_once():
     feed, frames = session(limits=SessionLimits(silence_s_max=1e9)), Frames()
     feed.receive(frames.acknowledged({"heartbeats": ["heartbeats"], "level2": ["BTC-USD"]}), 1.0)
-    assert [type(h) for h in feed.tick(16.0)] == [NotAcknowledged]
+    assert [type(h) for h in feed.tick(16.0)] == [NotAcknowledged, Resubscribe]
     assert feed.tick(17.0) == []
-    assert feed.tick(31.0) == [Resubscribe("level2", "BTC-USD", "no snapshot")]
-    assert feed.tick(32.0) == []
+    assert feed.tick(27.0) == [Resubscribe("level2", "BTC-USD", "no snapshot")]
+    assert feed.tick(28.0) == []
 
 
 # the book
