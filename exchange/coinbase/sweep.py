@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from exchange.coinbase import wire, wire_pages
 from exchange.coinbase.asking import ORDERS_PER_PAGE, Asker, NoAnswerError, SharedBudgets
@@ -55,6 +55,7 @@ class _Pass:
     complete: bool = True
     error: str = ""
     retry_after_s: float | None = None
+    asked: int = 0
 
 
 class _Sweeper:
@@ -92,6 +93,8 @@ class _Sweeper:
                     found.complete, found.error = False, str(error)
                     found.retry_after_s = asker.tally.retry_after_s
                     continue
+                finally:
+                    found.asked += asker.tally.requests
                 for order in orders:
                     if is_ours(order.client_order_id, self.tag) and not VenueStatus(order.status).terminal:
                         found.ours[order.venue_order_id] = order
@@ -166,6 +169,13 @@ def sweep(
                 accepted, cancel_error = sweeper.cancel(found.ours, until())
                 canceled.update(dict.fromkeys(sorted(accepted)))
                 error = cancel_error or error
+            if not found.asked:
+                # The end, or a long Retry-After, came before the question: this pass says nothing about the venue.
+                last = evolve(last, error=error)
+                if report is not None:
+                    report(last)
+                stop.wait(max(0.0, min(settings.busy_s, until() - boot_s())))
+                continue
             now_boot_s = boot_s()
             empty = found.complete and not found.ours
             clean = empty and empty_since is not None and now_boot_s - empty_since >= settings.apart_s

@@ -94,7 +94,9 @@ def test_what_the_gateway_refuses_again(body: OrderBody, code: str) -> None:
 
 def test_price_increment_counts_and_not_quote_increment() -> None:
     """They differ on some products (SHIB); the wrong one is answered with INVALID_PRICE_PRECISION."""
-    shib = attrs.evolve(BTC, price_increment=Decimal("0.00000001"), quote_increment=Decimal("0.01"), base_size_max=Decimal(10**12))
+    shib = attrs.evolve(
+        BTC, price_increment=Decimal("0.00000001"), quote_increment=Decimal("0.01"), base_size_max=Decimal(10**12)
+    )
     body = build_body(shib, Side.BUY, Decimal(1000000), Decimal("0.000012345"), style=OrderStyle.LIMIT_IOC)
     assert isinstance(body, OrderBody)
     assert body.limit_price == Decimal("0.00001234")
