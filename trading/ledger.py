@@ -130,6 +130,7 @@ def fold(fills: Iterable[Fill]) -> Folded:
     unique = {fill.key: fill for fill in fills}
     books = _Books()
     last_s = 0.0
+    _undo(unique, books)
     for fill in sorted(unique.values(), key=lambda f: (f.at_s, f.signed_size < ZERO, f.key)):
         last_s = max(last_s, fill.at_s)
         fee = -fill.fee_usd if fill.kind == REVERSAL else fill.fee_usd
@@ -162,6 +163,32 @@ def fold(fills: Iterable[Fill]) -> Folded:
         closes=tuple(books.closes),
         last_s=last_s,
     )
+
+
+def _undo(fills: dict[str, Fill], books: _Books) -> None:
+    """Take out each REVERSAL together with the trade it undoes; one whose trade is not known stays, as its opposite trade.
+
+    A fee that was not given back whole stays with us as a realised cost.
+    """
+    for key, undone in sorted(fills.items()):
+        if undone.kind != REVERSAL:
+            continue
+        wanted = (undone.venue_order_id, undone.side, undone.price, undone.base_size)
+        match = min(
+            (
+                (other.at_s, other.key)
+                for other in fills.values()
+                if other.kind != REVERSAL and (other.venue_order_id, other.side, other.price, other.base_size) == wanted
+            ),
+            default=None,
+        )
+        if match is None:
+            continue
+        trade = fills.pop(match[1])
+        del fills[key]
+        if trade.fee_usd != undone.fee_usd:
+            books.fees_total += trade.fee_usd - undone.fee_usd
+            _realise(books, undone, ZERO, undone.fee_usd - trade.fee_usd)
 
 
 def _bought(books: _Books, fill: Fill, size: Decimal, fee: Decimal) -> None:

@@ -338,7 +338,12 @@ def _cancel(d: Desk, order: Order, task: Task) -> float | None:
             task.cancel_since = d.now.boot_s
         if order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED):
             learn(d, order, OrderPendingCancel(at_s=d.now.venue_s, reason=order.cancel_reason))
-    if task.cancel_since is not None and d.now.boot_s - task.cancel_since >= d.settings.tell_after_s - SOON_S:
+    if task.cancel_since is None:
+        return task.cancel_at
+    tell_at = task.cancel_since + d.settings.tell_after_s
+    if d.now.boot_s < tell_at:
+        return min(task.cancel_at, tell_at)
+    if f"cancel_stuck:{key}" not in d.conditions:
         d.stand(
             f"cancel_stuck:{key}",
             "critical",

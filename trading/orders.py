@@ -239,7 +239,7 @@ def observe(order: Order, seen: Sighting, at_s: float) -> tuple[VenueEvent, ...]
         found.append(event(OrderPartiallyFilled))
     if seen.status.terminal:
         kind = _ENDS.get(seen.status)
-        if seen.status is VenueStatus.REJECTED and filled > ZERO:
+        if seen.status is VenueStatus.REJECTED and (filled > ZERO or status is OrderStatus.PARTIALLY_FILLED):
             kind = OrderCanceled  # it failed after it had filled: over, with what it has
         already = over or (status is OrderStatus.REJECTED and not found and seen.status is VenueStatus.REJECTED)
         if kind is OrderRejected and status is OrderStatus.NOT_PLACED:

@@ -49,13 +49,13 @@ class Host:
         self,
         *,
         settings: OmsSettings | None = None,
-        protections: Protections = Protections(),
+        protections: Protections | None = None,
         boot_s: float = 1_000.0,
         speed: float = 1.0,
         tag: str = "abcd",
     ) -> None:
         self.settings = settings or OmsSettings()
-        self.protections = protections
+        self.protections = protections or Protections()
         self.boot_s = boot_s
         self.speed = speed
         self.zero_s = boot_s
@@ -271,9 +271,11 @@ def approved_for(
     )
     version = version or host.book.version
     limit = D(caps_usd)
-    caps = tuple(
-        (scope, key, limit) for scope, key in (("theme", "L1"), ("tier", "T1"), ("strategy", strategy), ("total", ""))
-    ) + (("symbol", product, D(symbol_cap) if symbol_cap else limit),)
+    scopes = (("theme", "L1"), ("tier", "T1"), ("strategy", strategy), ("total", ""))
+    caps = (
+        *((scope, key, limit) for scope, key in scopes),
+        ("symbol", product, D(symbol_cap) if symbol_cap else limit),
+    )
     assert set(CODES) == {scope for scope, _, _ in caps}
     return Approved(
         approval_id=derived_id(proposal.proposal_id, version),
@@ -287,7 +289,7 @@ def approved_for(
             nav_usd=D(10_000),
             caps_usd=caps,
             marks=(("BTC-USD", D(mark or price)), ("ETH-USD", D(mark or price))),
-            groups=((product, "L1", "T1"),),
+            groups=(("BTC-USD", "L1", "T1"), ("ETH-USD", "L1", "T1")),
             fee_rate=D("0.006"),
         ),
         decided_boot_s=host.boot_s - 0.001,
