@@ -55,7 +55,7 @@ class _Pass:
     complete: bool = True
     error: str = ""
     retry_after_s: float | None = None
-    asked: int = 0
+    failed: bool = False
 
 
 class _Sweeper:
@@ -92,9 +92,8 @@ class _Sweeper:
                 except NoAnswerError as error:
                     found.complete, found.error = False, str(error)
                     found.retry_after_s = asker.tally.retry_after_s
+                    found.failed = found.failed or asker.tally.requests > 0
                     continue
-                finally:
-                    found.asked += asker.tally.requests
                 for order in orders:
                     if is_ours(order.client_order_id, self.tag) and not VenueStatus(order.status).terminal:
                         found.ours[order.venue_order_id] = order
@@ -169,8 +168,8 @@ def sweep(
                 accepted, cancel_error = sweeper.cancel(found.ours, until())
                 canceled.update(dict.fromkeys(sorted(accepted)))
                 error = cancel_error or error
-            if not found.asked:
-                # The end, or a long Retry-After, came before the question: this pass says nothing about the venue.
+            if not found.complete and not found.failed and not found.ours:
+                # The end, or a long Retry-After, came before a question: this pass says nothing about the venue.
                 last = evolve(last, error=error)
                 if report is not None:
                     report(last)
