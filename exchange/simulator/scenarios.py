@@ -14,16 +14,17 @@ from exchange.simulator.market import Move, move_from_json, percent
 SCENARIOS: dict[str, tuple[dict[str, Any], ...]] = {
     "quiet": (),
     "opening": (
-        # A sharp rise on heavy volume in a liquid product: 3.4 % in five seconds, then a pause in which resting bids are
-        # hit, then a run that reaches any target up to 15 % above the entry, and a slow way back down.
+        # A sharp rise on heavy volume in a liquid product: 2.6 % at one stroke, so that whoever decides on it
+        # quotes near its top; then a pause in which resting bids are hit, then a run that reaches any target up to 15 %
+        # above the entry, and a slow way back down.
         {
             "product_id": "SOL-USD",
             "after_s": 8.0,
             "for_s": 9.0,
             "volume_x": 800.0,
             "percent": [
-                (1.5, 1.0), (3.0, 2.0), (5.0, 3.4), (6.0, 3.2), (7.0, 3.45), (8.0, 3.2), (9.0, 3.4), (10.0, 3.2),
-                (11.0, 3.4), (15.0, 11.0), (18.0, 20.0), (90.0, 19.0), (900.0, 12.0), (5400.0, 0.0),
+                (0.05, 2.6), (1.5, 2.7), (3.0, 2.2), (4.0, 2.6), (5.0, 2.2), (6.0, 2.6), (7.0, 2.1), (8.0, 2.5), (9.0, 2.1),
+                (11.0, 2.5), (15.0, 11.0), (18.0, 20.0), (90.0, 19.0), (900.0, 12.0), (5400.0, 0.0),
             ],
         },
         {"product_id": "SOL-USD", "after_s": 17.0, "for_s": 12.0, "volume_x": 40.0, "percent": []},
