@@ -8,52 +8,59 @@ one. Coinbase leaves out candles without trades, so a short gap is filled with f
 
 from __future__ import annotations
 
-from trading.indicators import Atr, Ema, Ring, RollingMax, RollingMedian, RollingStats, RollingSum, Rsi, Vwap
+from collections import deque
+
+from trading.indicators import Atr, Ema, RollingMax, RollingMedian, RollingStats, RollingSum, Rsi, Vwap
 
 FINE_S, MOVE_S, SIGNAL_S = 60, 300, 3600
 
 
-class Aggregator:
-    """Builds bars of `bar_s` from shorter ones; `start_s`, `open` .. `volume` hold the bucket that closed.
+LATE, CLOSED = 1, 2
 
-    A bucket whose beginning was not seen is dropped, not guessed. A bucket whose last candles had no trades closes when
-    the next bar comes (`late`).
+
+class Aggregator:
+    """Builds bars of `bar_s` from shorter ones; `start_s`, `open` .. `volume` hold the bucket in the making.
+
+    `push` returns a mask: CLOSED when the bar completes its bucket (the attributes hold it), LATE when the bar shows that
+    the bucket before it is over, whose last candles had no trades (`left` holds that one). A bucket whose beginning was
+    not seen is dropped, not guessed.
     """
 
-    __slots__ = ("_end", "_open_bucket", "bar_s", "close", "high", "low", "open", "start_s", "volume")
+    __slots__ = ("_end", "_open_bucket", "bar_s", "close", "end_s", "high", "left", "low", "open", "start_s", "volume")
 
     def __init__(self, bar_s: int) -> None:
         self.bar_s = bar_s
         self._end = 0
         self._open_bucket = False
         self.start_s = -1
+        self.end_s = -1
         self.open = self.high = self.low = self.close = self.volume = 0.0
+        self.left: tuple[int, float, float, float, float, float] = (0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-    def late(self, start_s: int) -> bool:
-        """True when a bar that starts at `start_s` shows that the bucket in the making is over."""
-        if self._open_bucket and start_s >= self.start_s + self.bar_s:
-            self._open_bucket = False
-            return True
-        return False
-
-    def add(self, start_s: int, end_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
-        """True when this bar completes its bucket. Call `late` first."""
-        bucket = start_s - start_s % self.bar_s
-        if bucket != self.start_s:
+    def push(self, start_s: int, end_s: int, open_: float, high: float, low: float, close: float, volume: float) -> int:
+        mask = 0
+        if start_s >= self.end_s:
+            if self._open_bucket:
+                self.left = (self.start_s, self.open, self.high, self.low, self.close, self.volume)
+                mask = LATE
+            bucket = start_s - start_s % self.bar_s
             # Whole when its first bar is there, or when we watched the time before it.
             self._open_bucket = start_s == bucket or 0 < self._end <= bucket
             self.start_s = bucket
+            self.end_s = bucket + self.bar_s
             self.open, self.high, self.low, self.volume = open_, high, low, volume
         else:
-            self.high = max(self.high, high)
-            self.low = min(self.low, low)
+            if high > self.high:  # noqa: PLR1730 -- a call a bar is what is saved here
+                self.high = high
+            if low < self.low:  # noqa: PLR1730
+                self.low = low
             self.volume += volume
         self.close = close
         self._end = end_s
-        if self._open_bucket and end_s == bucket + self.bar_s:
+        if end_s == self.end_s and self._open_bucket:
             self._open_bucket = False
-            return True
-        return False
+            return mask | CLOSED
+        return mask
 
 
 class Series:
@@ -83,23 +90,31 @@ class Series:
     def update(self, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
         """One closed bar; False when it is not newer than what is here (a duplicate, or late)."""
         last = self.last_start_s
-        if last >= 0:
-            if start_s <= last:
-                return False
-            missing = (start_s - last) // self.bar_s - 1
-            if missing:
-                if missing > self.gap_bars_max:
-                    self.restart()
-                else:
-                    flat = self.close
-                    for _ in range(missing):
-                        self._take(flat, flat, flat, flat, 0.0)
-                        self.count += 1
+        if start_s != last + self.bar_s and last >= 0 and not self._gap(start_s):
+            return False
         self._take(open_, high, low, close, volume)
         self.count += 1
         self.last_start_s = start_s
         self.end_s = start_s + self.bar_s
-        self.open, self.high, self.low, self.close, self.volume = open_, high, low, close, volume
+        self.open = open_
+        self.high = high
+        self.low = low
+        self.close = close
+        self.volume = volume
+        return True
+
+    def _gap(self, start_s: int) -> bool:
+        """Fill a short gap with flat bars, start anew after a long one; False for a bar that is not newer."""
+        if start_s <= self.last_start_s:
+            return False
+        missing = (start_s - self.last_start_s) // self.bar_s - 1
+        if missing > self.gap_bars_max:
+            self.restart()
+            return True
+        flat = self.close
+        for _ in range(missing):
+            self._take(flat, flat, flat, flat, 0.0)
+            self.count += 1
         return True
 
 
@@ -114,7 +129,7 @@ class FineSeries(Series):
         super().__init__(bar_s, gap_bars_max=self._back_60m)
 
     def _begin(self) -> None:
-        self._closes = Ring(self._back_60m + 1)
+        self._closes: deque[float] = deque(maxlen=self._back_60m + 1)
         self._volume_15m = RollingSum(self._back_15m)
         self.price_15m_ago = 0.0
         self.price_60m_ago = 0.0
@@ -123,10 +138,10 @@ class FineSeries(Series):
         closes = self._closes
         closes.append(close)
         self._volume_15m.update(volume)
-        if closes.count > self._back_15m:
-            self.price_15m_ago = closes.ago(self._back_15m)
-            if closes.count > self._back_60m:
-                self.price_60m_ago = closes.ago(self._back_60m)
+        if len(closes) > self._back_15m:
+            self.price_15m_ago = closes[-1 - self._back_15m]
+            if len(closes) > self._back_60m:
+                self.price_60m_ago = closes[-1 - self._back_60m]
 
     @property
     def volume_15m(self) -> float:
@@ -158,8 +173,8 @@ class MoveSeries(Series):
         super().__init__(bar_s, gap_bars_max=4 * self._back_60m)
 
     def _begin(self) -> None:
-        self._closes = Ring(self._back_60m + 1)
-        self._lows = Ring(5)
+        self._closes: deque[float] = deque(maxlen=self._back_60m + 1)
+        self._lows: deque[float] = deque(maxlen=5)
         self._volume_15m = RollingSum(self._back_15m)
         self._volume_24h = RollingSum(max(1, 86_400 // self.bar_s))
         self.vwap_12 = Vwap(12)
@@ -178,13 +193,13 @@ class MoveSeries(Series):
         self.vwap_12.update(high, low, close, volume)
         self.rsi.update(close)
         self.low_36.update(-low)
-        if closes.count > self._back_15m:
-            self.price_15m_ago = closes.ago(self._back_15m)
-            if closes.count > self._back_60m:
-                self.price_60m_ago = closes.ago(self._back_60m)
-        if lows.count == 5:
-            middle = lows.ago(2)
-            if middle < lows.ago(0) and middle < lows.ago(1) and middle < lows.ago(3) and middle < lows.ago(4):
+        if len(closes) > self._back_15m:
+            self.price_15m_ago = closes[-1 - self._back_15m]
+            if len(closes) > self._back_60m:
+                self.price_60m_ago = closes[-1 - self._back_60m]
+        if len(lows) == 5:
+            middle = lows[-3]
+            if middle < lows[-1] and middle < lows[-2] and middle < lows[-4] and middle < lows[-5]:
                 self.pivots = (*self.pivots[-1:], (self.count - 2, middle))
 
     @property
@@ -237,15 +252,15 @@ class SignalSeries(Series):
         super().__init__(bar_s, gap_bars_max=6)
 
     def _begin(self) -> None:
-        self._closes = Ring(169)
-        self._returns = Ring(12)
+        self._closes: deque[float] = deque(maxlen=169)
+        self._returns: deque[float] = deque(maxlen=12)
         self._returns_168 = RollingStats(168)
         self._volumes = RollingSum(24)
         self._highs = RollingMax(24)
         self._lows = RollingMax(24)
         self._mean_24 = RollingStats(24)
         self._atr_median = RollingMedian(168)
-        self._trend = Ring(4)
+        self._trend: deque[float] = deque(maxlen=4)
         self.atr = Atr(14)
         self.ema_21 = Ema(21)
         self.atr_ratio = 0.0
@@ -257,8 +272,8 @@ class SignalSeries(Series):
 
     def _take(self, open_: float, high: float, low: float, close: float, volume: float) -> None:  # noqa: ARG002
         closes, volumes = self._closes, self._volumes
-        if closes.count:
-            self.previous_close = closes.ago(0)
+        if closes:
+            self.previous_close = closes[-1]
             change = close / self.previous_close - 1.0
             self._returns.append(change)
             self._returns_168.update(change)
@@ -292,33 +307,33 @@ class SignalSeries(Series):
     @property
     def return_24_pct(self) -> float:
         closes = self._closes
-        return (closes.ago(0) / closes.ago(24) - 1.0) * 100.0 if closes.count > 24 else 0.0
+        return (closes[-1] / closes[-25] - 1.0) * 100.0 if len(closes) > 24 else 0.0
 
     @property
     def return_168_pct(self) -> float:
         closes = self._closes
-        return (closes.ago(0) / closes.ago(168) - 1.0) * 100.0 if closes.count > 168 else 0.0
+        return (closes[-1] / closes[-169] - 1.0) * 100.0 if len(closes) > 168 else 0.0
 
     @property
     def change_pct(self) -> float:
         """Return of the newest bar, percent, signed."""
-        return self._returns.ago(0) * 100.0 if self._returns.count else 0.0
+        return self._returns[-1] * 100.0 if self._returns else 0.0
 
     def consistency(self, sign: float) -> float:
         """Share of the last 12 returns that have the sign of `sign`."""
         returns = self._returns
-        if not returns.count:
+        if not returns:
             return 0.0
-        same = sum(1 for back in range(returns.count) if returns.ago(back) * sign > 0.0)
-        return same / returns.count
+        same = sum(1 for back in range(len(returns)) if returns[-1 - back] * sign > 0.0)
+        return same / len(returns)
 
     @property
     def ema_slope_pct_per_bar(self) -> float:
         """Slope of EMA21 over 3 bars, percent of its value a bar."""
         trend = self._trend
-        if trend.count < 4 or trend.ago(3) <= 0.0:
+        if len(trend) < 4 or trend[-4] <= 0.0:
             return 0.0
-        return (trend.ago(0) / trend.ago(3) - 1.0) * 100.0 / 3.0
+        return (trend[-1] / trend[-4] - 1.0) * 100.0 / 3.0
 
     @property
     def volatility_pct(self) -> float:
@@ -330,4 +345,4 @@ class SignalSeries(Series):
 
     @property
     def warm_168(self) -> bool:
-        return self._closes.count > 168
+        return len(self._closes) > 168

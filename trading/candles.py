@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from trading.bars import Aggregator, Series
-from trading.data_guards import OUTLIER, BarGuard, DataGuardSettings
+from trading.bars import CLOSED, LATE, Aggregator, Series
+from trading.data_guards import BarGuard, DataGuardSettings
 from trading.messages.market import Bar
 from trading.strategies.interface import MarketView
 
@@ -26,7 +26,7 @@ class Candles:
         self.view = view
         self._limits = limits
         self._guards: dict[int, BarGuard] = {}
-        self._native: set[int] = set()
+        self._native: dict[int, int] = {}
         self.refused = ""
         self.refusals: Counter[str] = Counter()
         self._levels: tuple[tuple[int, int, Series, Aggregator], ...] = (
@@ -36,58 +36,72 @@ class Candles:
         )
 
     def add(self, bar: Bar) -> int:
-        guard = self._guards.get(bar.bar_s)
+        bar_s = bar.bar_s
+        guard = self._guards.get(bar_s)
         if guard is None:
-            guard = self._guards[bar.bar_s] = BarGuard(bar.bar_s, self._limits)
+            guard = self._first(bar)
         code = guard.admit(bar)
         if code:
             self.refused = code
             self.refusals[code] += 1
             return 0
         self.refused = ""
+        at = self._native[bar_s]
         if guard.released:
             mask = 0
             for held in guard.released:
-                mask |= self._take(held)
+                mask |= self._feed(at, bar_s, held.start_s, held.open, held.high, held.low, held.close, held.volume)
             guard.released = ()
             return mask
-        return self._take(bar)
+        return self._feed(at, bar_s, bar.start_s, bar.open, bar.high, bar.low, bar.close, bar.volume)
 
     def gaps(self) -> int:
         return sum(guard.gaps for guard in self._guards.values())
 
-    def suspicious(self) -> bool:
-        return self.refused == OUTLIER
-
-    def _take(self, bar: Bar) -> int:
+    def _first(self, bar: Bar) -> BarGuard:
+        """A length that was not delivered before: where it enters, and whether its history replaces what was built."""
         bar_s = bar.bar_s
-        if bar.backfill and bar_s not in self._native:
+        guard = self._guards[bar_s] = BarGuard(bar_s, self._limits)
+        self._native[bar_s] = next(
+            (at for at, level in enumerate(self._levels) if level[1] >= bar_s and level[1] % bar_s == 0),
+            len(self._levels),
+        )
+        if bar.backfill:
             for _, length, series, _ in self._levels:
                 if length == bar_s and series.count and bar.start_s <= series.last_start_s:
                     series.restart()
-        self._native.add(bar_s)
-        return self._feed(0, bar_s, bar.start_s, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        return guard
 
     def _feed(
         self, at: int, bar_s: int, start_s: int, open_: float, high: float, low: float, close: float, volume: float
     ) -> int:
         """One bar of length `bar_s` into level `at` and upwards; a duplicate goes no further, so nothing counts twice."""
-        if at == len(self._levels):
-            return 0
-        bit, length, series, aggregator = self._levels[at]
-        if length == bar_s:
+        mask = 0
+        levels = self._levels
+        while at < 3:
+            bit, length, series, made = levels[at]
+            if length != bar_s:
+                if length % bar_s:
+                    at += 1
+                    continue
+                closed = made.push(start_s, start_s + bar_s, open_, high, low, close, volume)
+                if not closed:
+                    return mask
+                if closed & LATE and series.update(*made.left):
+                    mask |= bit | self._feed(at + 1, length, *made.left)
+                if not closed & CLOSED:
+                    return mask
+                bar_s = length
+                start_s, open_, high, low, close, volume = (
+                    made.start_s,
+                    made.open,
+                    made.high,
+                    made.low,
+                    made.close,
+                    made.volume,
+                )
             if not series.update(start_s, open_, high, low, close, volume):
-                return 0
-            return bit | self._feed(at + 1, bar_s, start_s, open_, high, low, close, volume)
-        if length < bar_s or length % bar_s:
-            return self._feed(at + 1, bar_s, start_s, open_, high, low, close, volume)
-        mask = self._closed(at) if aggregator.late(start_s) else 0
-        if aggregator.add(start_s, start_s + bar_s, open_, high, low, close, volume):
-            mask |= self._closed(at)
+                return mask
+            mask |= bit
+            at += 1
         return mask
-
-    def _closed(self, at: int) -> int:
-        bit, length, series, made = self._levels[at]
-        if not series.update(made.start_s, made.open, made.high, made.low, made.close, made.volume):
-            return 0
-        return bit | self._feed(at + 1, length, made.start_s, made.open, made.high, made.low, made.close, made.volume)

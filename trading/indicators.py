@@ -11,30 +11,6 @@ from collections import deque
 from math import sqrt
 
 
-class Ring:
-    """The last `size` values; `ago(0)` is the newest."""
-
-    __slots__ = ("_at", "_values", "count", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._values = [0.0] * size
-        self._at = 0
-        self.count = 0
-
-    def append(self, value: float) -> None:
-        self._values[self._at] = value
-        self._at += 1
-        if self._at == self.size:
-            self._at = 0
-        if self.count < self.size:
-            self.count += 1
-
-    def ago(self, bars: int) -> float:
-        """The value `bars` updates before the newest; the caller checks `bars < count`."""
-        return self._values[self._at - 1 - bars]
-
-
 class Ema:
     """Exponential mean with alpha = 2 / (n + 1), seeded with the first value."""
 
@@ -123,33 +99,34 @@ class Rsi:
 class RollingStats:
     """Mean and sample standard deviation of the last `size` values."""
 
-    __slots__ = ("_since_exact", "_squares", "_sum", "_values", "size")
+    __slots__ = ("_at", "_full", "_squares", "_sum", "_values", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._values: deque[float] = deque(maxlen=size)
+        self._values = [0.0] * size
+        self._at = 0
+        self._full = False
         self._sum = 0.0
         self._squares = 0.0
-        self._since_exact = 0
 
     def update(self, value: float) -> None:
         values = self._values
-        if len(values) == self.size:
-            gone = values[0]
-            self._sum -= gone
-            self._squares -= gone * gone
-        values.append(value)
-        self._sum += value
-        self._squares += value * value
-        self._since_exact += 1
-        if self._since_exact >= self.size:
-            self._since_exact = 0
+        at = self._at
+        gone = values[at]
+        values[at] = value
+        self._sum += value - gone
+        self._squares += value * value - gone * gone
+        at += 1
+        if at == self.size:
+            at = 0
+            self._full = True
             self._sum = sum(values)
-            self._squares = sum(v * v for v in values)
+            self._squares = sum([one * one for one in values])
+        self._at = at
 
     @property
     def count(self) -> int:
-        return len(self._values)
+        return self.size if self._full else self._at
 
     @property
     def total(self) -> float:
@@ -157,12 +134,13 @@ class RollingStats:
 
     @property
     def mean(self) -> float:
-        return self._sum / len(self._values) if self._values else 0.0
+        count = self.count
+        return self._sum / count if count else 0.0
 
     @property
     def std(self) -> float:
         """Sample standard deviation (n - 1); 0.0 with fewer than two values."""
-        count = len(self._values)
+        count = self.count
         if count < 2:
             return 0.0
         variance = (self._squares - self._sum * self._sum / count) / (count - 1)
@@ -170,38 +148,40 @@ class RollingStats:
 
     @property
     def ready(self) -> bool:
-        return len(self._values) == self.size
+        return self._full
 
 
 class RollingSum:
     """Sum of the last `size` values; for volumes, where no deviation is wanted."""
 
-    __slots__ = ("_since_exact", "_values", "size", "total")
+    __slots__ = ("_at", "_full", "_values", "size", "total")
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._values: deque[float] = deque(maxlen=size)
-        self._since_exact = 0
+        self._values = [0.0] * size
+        self._at = 0
+        self._full = False
         self.total = 0.0
 
     def update(self, value: float) -> None:
         values = self._values
-        if len(values) == self.size:
-            self.total -= values[0]
-        values.append(value)
-        self.total += value
-        self._since_exact += 1
-        if self._since_exact >= self.size:
-            self._since_exact = 0
+        at = self._at
+        self.total += value - values[at]
+        values[at] = value
+        at += 1
+        if at == self.size:
+            at = 0
+            self._full = True
             self.total = sum(values)
+        self._at = at
 
     @property
     def count(self) -> int:
-        return len(self._values)
+        return self.size if self._full else self._at
 
     @property
     def ready(self) -> bool:
-        return len(self._values) == self.size
+        return self._full
 
 
 class RollingMax:
@@ -264,17 +244,30 @@ class RollingMedian:
 class Vwap:
     """Volume-weighted mean of typical price (high + low + close) / 3 over the last `size` bars; 0.0 without volume."""
 
-    __slots__ = ("_value_sum", "_volume_sum")
+    __slots__ = ("_at", "_size", "_value_sum", "_values", "_volume_sum", "_volumes")
 
     def __init__(self, size: int) -> None:
-        self._value_sum = RollingSum(size)
-        self._volume_sum = RollingSum(size)
+        self._size = size
+        self._at = 0
+        self._values = [0.0] * size
+        self._volumes = [0.0] * size
+        self._value_sum = 0.0
+        self._volume_sum = 0.0
 
     def update(self, high: float, low: float, close: float, volume: float) -> None:
-        self._value_sum.update((high + low + close) / 3.0 * volume)
-        self._volume_sum.update(volume)
+        values, volumes, at = self._values, self._volumes, self._at
+        traded = (high + low + close) / 3.0 * volume
+        self._value_sum += traded - values[at]
+        self._volume_sum += volume - volumes[at]
+        values[at] = traded
+        volumes[at] = volume
+        at += 1
+        if at == self._size:
+            at = 0
+            self._value_sum = sum(values)
+            self._volume_sum = sum(volumes)
+        self._at = at
 
     @property
     def value(self) -> float:
-        volume = self._volume_sum.total
-        return self._value_sum.total / volume if volume > 0.0 else 0.0
+        return self._value_sum / self._volume_sum if self._volume_sum > 0.0 else 0.0

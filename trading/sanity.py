@@ -178,11 +178,11 @@ def _regimes(config: Composed) -> Iterator[Finding]:
         )
     if config.risk.caps.positions_by_regime.get("crash"):
         yield Finding("risk.caps.positions_by_regime.crash", "a crash takes no entries; it must be 0")
-    regime = config.universe.regime
-    if not regime.crash_return_pct < regime.bear_return_pct < 0 < regime.bull_return_pct:
+    limits = config.universe.regime
+    if not limits.crash_return_pct < limits.bear_return_pct < 0 < limits.bull_return_pct:
         yield Finding(
             "universe.regime",
-            f"crash {regime.crash_return_pct:g} % < bear {regime.bear_return_pct:g} % < 0 < bull {regime.bull_return_pct:g} % does not hold",
+            f"crash {limits.crash_return_pct:g} % < bear {limits.bear_return_pct:g} % < 0 < bull {limits.bull_return_pct:g} % does not hold",
         )
 
 
