@@ -8,19 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from exchange.coinbase.feed_words import numbers
-from trading.messages.orders import OrderUpdate, VenueStatus
+from exchange.coinbase.wire import status_word
+from trading.messages.orders import OrderUpdate
 from trading.values import ZERO, Side, canonical_symbol
-
-_STATUS = {
-    "PENDING": VenueStatus.PENDING,
-    "QUEUED": VenueStatus.PENDING,
-    "OPEN": VenueStatus.OPEN,
-    "CANCEL_QUEUED": VenueStatus.PENDING_CANCEL,
-    "FILLED": VenueStatus.FILLED,
-    "CANCELLED": VenueStatus.CANCELED,
-    "EXPIRED": VenueStatus.EXPIRED,
-    "FAILED": VenueStatus.REJECTED,
-}
 
 
 def _amount(row: Mapping[str, Any], key: str) -> Decimal:
@@ -46,7 +36,7 @@ def read_order(row: Mapping[str, Any], exchange_s: float, received_boot_s: float
         client_order_id=client_order_id,
         product_id=product_id,
         side=Side(str(row["order_side"]).upper()),
-        status=_STATUS.get(row["status"], VenueStatus.UNKNOWN),
+        status=status_word(row["status"]),
         cumulative_size=_amount(row, "cumulative_quantity"),
         average_price=_amount(row, "avg_price"),
         fees_usd=_amount(row, "total_fees"),

@@ -1,0 +1,456 @@
+"""A walk through everything the bot needs of the venue, read-only: every endpoint, both feeds, the status page.
+
+`smoke(...)` returns a `SmokeReport` that a command prints: what answered and how fast, clock drift, the key's permissions,
+fees, how late the last 20 fills were settled, and *what would stop trading*, each in a sentence. Without a key only the
+public half is walked. `smoke_order` (another file) sends orders; nothing here does: the order preview is a question.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from attrs import asdict, define, field, frozen
+
+from exchange.coinbase import wire, wire_pages
+from exchange.coinbase.endpoints import Endpoints
+from exchange.coinbase.exchange_health import Effect, ExchangeStatusSettings, judged
+from exchange.coinbase.exchange_status import read_status_once
+from exchange.coinbase.feed_words import (
+    Connected,
+    Disconnected,
+    Happening,
+    Heartbeat,
+    Malformed,
+    Trade,
+    UserSnapshotDone,
+)
+from exchange.coinbase.jwt import ApiKey
+from exchange.coinbase.market_socket import MarketSocket
+from exchange.coinbase.transport import Guard, Reply, VenueSession, boot_s
+from exchange.coinbase.user_socket import UserSocket
+from trading.messages.market import Quote
+from trading.messages.orders import Account, Fees, OrderBody, OrderStyle
+from trading.product import Allows, Product, allowance, set_flags
+from trading.values import Side, account_tag, ceil_to_increment
+
+T = TypeVar("T")
+REQUEST_S_MAX = 10.0
+FEED_S_MAX = 12.0
+PACE_S = 0.12
+"""Between two requests: below 10 a second whatever the latency."""
+DRIFT_S_MAX = 0.15
+FILLS_LOOKED_AT = 20
+
+
+@frozen(kw_only=True)
+class Check:
+    """One question. ok None: not asked, and `text` says why. latency_ms: real, from the first byte out to the whole answer."""
+
+    name: str
+    area: str
+    ok: bool | None
+    text: str = ""
+    latency_ms: float | None = None
+
+
+@define(kw_only=True)
+class SmokeReport:
+    """What was seen. `ok`: nothing stops trading. Times in the units of their names."""
+
+    venue: str
+    mode: str
+    checks: list[Check] = field(factory=list)
+    stoppers: list[str] = field(factory=list)
+    drift_s: float | None = None
+    round_trip_s: float | None = None
+    account: Account | None = None
+    account_tag: str | None = None
+    fees: Fees | None = None
+    products: dict[str, Product] = field(factory=dict)
+    available: dict[str, Decimal] = field(factory=dict)
+    settle_s: list[float] = field(factory=list)
+    quote_age_s: list[float] = field(factory=list)
+    order: Any = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.stoppers
+
+    @property
+    def latency_ms_p50(self) -> float | None:
+        known = [check.latency_ms for check in self.checks if check.latency_ms is not None]
+        return statistics.median(known) if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        answer: dict[str, Any] = json.loads(json.dumps({**asdict(self), "ok": self.ok}, default=str))
+        return answer
+
+
+class _Walk:
+    """One session, one question at a time; each becomes a Check."""
+
+    def __init__(
+        self, endpoints: Endpoints, key: ApiKey | None, report: SmokeReport, told: Callable[[Check], None]
+    ) -> None:
+        self.key, self.report, self._told = key, report, told
+        self._session = VenueSession(endpoints, key)
+        self._guard = Guard()
+
+    def close(self) -> None:
+        self._guard.close()
+        self._session.close()
+
+    def note(self, check: Check) -> None:
+        self.report.checks.append(check)
+        self._told(check)
+
+    def ask(
+        self,
+        name: str,
+        path: str,
+        read: Callable[[bytes], T],
+        params: dict[str, Any] | None = None,
+        *,
+        private: bool = False,
+        body: dict[str, Any] | None = None,
+        describe: Callable[[Any], str] = lambda _answer: "",
+    ) -> tuple[T | None, Reply | None]:
+        """The answer as `read` believes it, or None; whatever happens, one Check."""
+        area = "private" if private else "public"
+        if private and self.key is None:
+            self.note(Check(name=name, area=area, ok=None, text="no key"))
+            return None, None
+        time.sleep(PACE_S)
+        deadline = boot_s() + REQUEST_S_MAX
+        self._guard.watch(self._session, deadline)
+        method = "GET" if body is None else "POST"
+        reply = self._session.send(method, path, params=params, body=body, deadline_boot_s=deadline)
+        self._guard.forget(self._session)
+        latency_ms = None if reply.latency_s is None or reply.status is None else reply.latency_s * 1000.0
+        answer: T | None = None
+        if reply.status == 200:
+            try:
+                answer = read(reply.content)
+                text, ok = describe(answer), True
+            except wire.Unreadable as error:
+                text, ok = f"unreadable: {error}", False
+        elif reply.status is None:
+            text, ok = reply.error, False
+        else:
+            text, ok = f"HTTP {reply.status}: {wire.shortened(wire.as_text(reply.content))}", False
+        self.note(Check(name=name, area=area, ok=ok, text=text, latency_ms=latency_ms))
+        return answer, reply
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    return wire.read_json(content)
+
+
+def _count(name: str) -> Callable[[bytes], int]:
+    return lambda content: len(wire.rows(wire.read_json(content), name))
+
+
+def smoke(
+    endpoints: Endpoints,
+    key: ApiKey | None,
+    *,
+    mode: str = "paper",
+    products: Sequence[str] = ("BTC-USD",),
+    venue_clock: Callable[[], float] = time.time,
+    speed: float = 1.0,
+    told: Callable[[Check], None] = lambda _check: None,
+) -> SmokeReport:
+    """The whole walk, about 10 to 20 s. venue_clock: this computer's idea of venue time; speed: venue seconds a real second.
+
+    Nothing raises: what goes wrong is a Check that is not ok, and a stopper when trading would stop.
+    """
+    report = SmokeReport(venue=endpoints.rest, mode=mode)
+    walk = _Walk(endpoints, key, report, told)
+    try:
+        _clock(walk, venue_clock, speed)
+        _public(walk, products)
+        _private(walk, products)
+    finally:
+        walk.close()
+    _status_page(endpoints, walk)
+    _market_feed(endpoints, products, walk, venue_clock, speed)
+    if key is not None:
+        _user_feed(endpoints, key, walk, venue_clock)
+    else:
+        walk.note(Check(name="user feed", area="feed", ok=None, text="no key"))
+    _what_stops(report, mode, products, key)
+    return report
+
+
+def _clock(walk: _Walk, venue_clock: Callable[[], float], speed: float) -> None:
+    readings = []
+    for _ in range(3):
+        server_s, reply = walk.ask("time", "/time", wire_pages.server_time_s)
+        now_s = venue_clock()
+        if server_s is not None and reply is not None and reply.sent_boot_s is not None:
+            late_s = boot_s() - (reply.sent_boot_s + reply.answered_boot_s) / 2.0
+            readings.append((reply.answered_boot_s - reply.sent_boot_s, now_s - late_s * speed - server_s))
+    if readings:
+        # The quickest round trip bounds the error best: half of it.
+        walk.report.round_trip_s, walk.report.drift_s = min(readings)
+
+
+def _public(walk: _Walk, products: Sequence[str]) -> None:
+    found, _ = walk.ask(
+        "products",
+        "/market/products",
+        wire_pages.product_page,
+        {"product_type": "SPOT", "product_ids": list(products)},
+        describe=lambda page: f"{len(page[0].items)} readable of {page[1]}",
+    )
+    if found is not None:
+        walk.report.products = {
+            product.product_id: product for product in found[0].items if product.product_id in products
+        }
+    first, now_s = products[0], int(time.time())
+    end = str(now_s)
+    walk.ask("product", f"/market/products/{first}", wire_pages.product)
+    walk.ask("product book", "/market/product_book", _object, {"product_id": first, "limit": "10"})
+    walk.ask(
+        "market trades",
+        f"/market/products/{first}/ticker",
+        _count("trades"),
+        {"limit": "10"},
+        describe=lambda n: f"{n} trades",
+    )
+    window = {"start": str(now_s - 86_400), "end": end, "granularity": "FIVE_MINUTE", "limit": 300}
+    walk.ask(
+        "candles",
+        f"/market/products/{first}/candles",
+        wire_pages.candles,
+        window,
+        describe=lambda rows: f"{len(rows)} candles",
+    )
+
+
+def _private(walk: _Walk, products: Sequence[str]) -> None:
+    report, first = walk.report, products[0]
+    report.account, _ = walk.ask(
+        "key permissions",
+        "/key_permissions",
+        wire_pages.account,
+        private=True,
+        describe=lambda a: f"view {a.can_view}, trade {a.can_trade}, transfer {a.can_transfer}",
+    )
+    if report.account is not None:
+        report.account_tag = account_tag(report.account.portfolio_uuid)
+    walk.ask("portfolios", "/portfolios", _count("portfolios"), private=True, describe=lambda n: f"{n} portfolios")
+    balances, _ = walk.ask("accounts", "/accounts", wire_pages.account_page, {"limit": 250}, private=True)
+    if balances is not None:
+        report.available = {row.currency: row.available for row in wire_pages.summed(tuple(balances.items))}
+    walk.ask("products (private)", "/products", _count("products"), {"product_ids": list(products)}, private=True)
+    walk.ask("best bid ask", "/best_bid_ask", wire_pages.best_bid_ask, {"product_ids": list(products)}, private=True)
+    walk.ask("product book (private)", "/product_book", _object, {"product_id": first, "limit": "10"}, private=True)
+    report.fees, _ = walk.ask(
+        "fees",
+        "/transaction_summary",
+        wire_pages.fees,
+        {"product_type": "SPOT"},
+        private=True,
+        describe=lambda f: f"{f.tier}: maker {f.maker_rate * 100:f} %, taker {f.taker_rate * 100:f} %",
+    )
+    for name, filters in (("open orders", {"order_status": ["OPEN"]}), ("all orders", {})):
+        walk.ask(
+            name,
+            "/orders/historical/batch",
+            wire_pages.order_page,
+            {"limit": 50, **filters},
+            private=True,
+            describe=lambda page: f"{len(page.items)} on the first page",
+        )
+    settled, _ = walk.ask(
+        "fills",
+        "/orders/historical/fills",
+        _settle_times,
+        {"limit": FILLS_LOOKED_AT},
+        private=True,
+        describe=lambda found: f"{len(found)} looked at",
+    )
+    report.settle_s = settled or []
+    product = report.products.get(first)
+    if product is not None:
+        # A limit one increment above zero can never fill, and a preview places nothing anyway.
+        size = max(
+            product.base_size_min,
+            ceil_to_increment(product.quote_size_min / product.price_increment, product.base_increment),
+        )
+        body = OrderBody(
+            product_id=first,
+            side=Side.BUY,
+            style=OrderStyle.LIMIT_GTC,
+            base_size=size,
+            limit_price=product.price_increment,
+        )
+        walk.ask("order preview", "/orders/preview", _object, private=True, body=wire.preview_request(body))
+
+
+def _settle_times(content: bytes) -> list[float]:
+    """Seconds from trade to settlement of each fill that tells both (`trade_time`, `sequence_timestamp`)."""
+    found = []
+    for row in wire.rows(wire.read_json(content), "fills")[:FILLS_LOOKED_AT]:
+        traded_s, settled_s = wire.seconds(row, "trade_time"), wire.seconds(row, "sequence_timestamp")
+        if traded_s is not None and settled_s is not None:
+            found.append(max(0.0, settled_s - traded_s))
+    return found
+
+
+def _status_page(endpoints: Endpoints, walk: _Walk) -> None:
+    if endpoints.status_url is None:
+        walk.note(Check(name="status page", area="status", ok=None, text="this venue has none"))
+        return
+    begin = time.monotonic()
+    status = read_status_once(endpoints.status_url, endpoints.ca_file)
+    latency_ms = (time.monotonic() - begin) * 1000.0
+    if not status.reachable:
+        walk.note(Check(name="status page", area="status", ok=False, text=status.error))
+        return
+    standing = judged(status, ExchangeStatusSettings())
+    text = "; ".join(standing.reasons) or f"{len(status.components)} components, indicator {status.indicator}"
+    walk.note(
+        Check(name="status page", area="status", ok=standing.effect is Effect.NONE, text=text, latency_ms=latency_ms)
+    )
+    if standing.effect >= Effect.STOP:
+        walk.report.stoppers.append(f"the exchange's status stops entries: {text}")
+
+
+class _Listening:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.first_s: dict[str, float] = {}
+        self.quotes: dict[str, Quote] = {}
+        self.ages_s: list[float] = []
+        self.begin_s = time.monotonic()
+        self.reason = ""
+        self.malformed = 0
+        self.errors: list[str] = []
+
+    def take(self, happenings: list[Happening]) -> None:
+        after_s = time.monotonic() - self.begin_s
+        with self.lock:
+            for happening in happenings:
+                self.first_s.setdefault(type(happening).__name__, after_s)
+                if isinstance(happening, Quote):
+                    self.quotes[happening.product_id] = happening
+                elif isinstance(happening, Disconnected):
+                    self.reason = happening.reason
+                elif isinstance(happening, VenueError):
+                    self.errors.append(happening.message)
+                elif isinstance(happening, Malformed):
+                    self.malformed += 1
+
+
+def _wait(look: Callable[[], bool], limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not look():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _market_feed(
+    endpoints: Endpoints, products: Sequence[str], walk: _Walk, venue_clock: Callable[[], float], speed: float
+) -> None:
+    heard = _Listening()
+
+    def take(happenings: list[Happening]) -> None:
+        now_s = venue_clock()
+        heard.ages_s += [(now_s - h.exchange_s) / speed for h in happenings if isinstance(h, Quote) and h.exchange_s]
+        heard.take(happenings)
+
+    feed = MarketSocket(endpoints, products, take)
+    feed.start()
+    books = _wait(lambda: feed.health().books_known == len(products) and len(heard.quotes) == len(products), FEED_S_MAX)
+    beating = _wait(lambda: Heartbeat.__name__ in heard.first_s, 3.0)
+    acknowledged = _wait(
+        lambda: feed.session is not None and set(feed.session.channels) <= set(feed.session.acknowledged), 3.0
+    )
+    health, session = feed.health(), feed.session
+    missing = [] if session is None else [name for name in session.channels if name not in session.acknowledged]
+    feed.stop()
+    text = f"{health.books_known} of {len(products)} books, first quote after {_ms(heard, Quote)} ms"
+    if not health.connected:
+        text = f"no connection: {heard.reason}"
+    elif not acknowledged:
+        text += f"; not acknowledged: {', '.join(missing)}"
+    if heard.errors:
+        text += f"; the venue said: {', '.join(dict.fromkeys(heard.errors))}"
+    ok = books and beating and not heard.malformed
+    walk.note(Check(name="market feed", area="feed", ok=ok, text=text, latency_ms=_ms(heard, Connected)))
+    walk.note(
+        Check(
+            name="trades on the feed",
+            area="feed",
+            ok=True if Trade.__name__ in heard.first_s else None,
+            text=_seen(heard),
+        )
+    )
+    walk.report.quote_age_s = sorted(heard.ages_s)
+    if not ok:
+        walk.report.stoppers.append(f"the market feed does not work: {text}")
+
+
+def _ms(heard: _Listening, kind: type) -> float | None:
+    first_s = heard.first_s.get(kind.__name__)
+    return None if first_s is None else round(first_s * 1000.0, 1)
+
+
+def _seen(heard: _Listening) -> str:
+    return ", ".join(
+        f"{name} after {after_s * 1000:.0f} ms" for name, after_s in heard.first_s.items() if name != "Disconnected"
+    )
+
+
+def _user_feed(endpoints: Endpoints, key: ApiKey, walk: _Walk, venue_clock: Callable[[], float]) -> None:
+    heard = _Listening()
+    feed = UserSocket(endpoints, key, heard.take, venue_clock=venue_clock)
+    feed.start()
+    ok = _wait(lambda: feed.session is not None and "user" in feed.session.acknowledged, FEED_S_MAX)
+    _wait(lambda: UserSnapshotDone.__name__ in heard.first_s, 2.0)
+    feed.stop()
+    text = _seen(heard) if ok else f"not acknowledged: {heard.reason or 'silence'}"
+    walk.note(Check(name="user feed", area="feed", ok=ok, text=text, latency_ms=_ms(heard, Connected)))
+    if not ok:
+        walk.report.stoppers.append(f"the user feed does not work ({text}): fills would be learned by questions only")
+
+
+def _what_stops(report: SmokeReport, mode: str, products: Sequence[str], key: ApiKey | None) -> None:
+    stop = report.stoppers.append
+    failed = [check for check in report.checks if check.ok is False and check.area in ("public", "private")]
+    for check in failed:
+        stop(f"{check.name} ({check.area}) fails: {check.text}")
+    if report.drift_s is not None and report.round_trip_s is not None:
+        bound_s = DRIFT_S_MAX + report.round_trip_s / 2.0
+        if abs(report.drift_s) > bound_s:
+            stop(
+                f"this computer's clock is {report.drift_s:+.3f} s off the venue's (bound {bound_s:.3f} s); set it, by NTP for instance"
+            )
+    account = report.account
+    if account is not None:
+        if account.can_transfer:
+            stop("the key can transfer money out; make one with view and trade only")
+        if mode == "live" and not (account.can_trade and account.can_view):
+            stop("the key may not view and trade; give it both permissions, and no other")
+    elif mode == "live" and key is None:
+        stop("live trading needs a key (COINBASE_API_KEY and COINBASE_API_SECRET, or a key file)")
+    for product_id in products:
+        product = report.products.get(product_id)
+        allowed = allowance(product)
+        if allowed.entry is Allows.NO:
+            why = "the venue does not list it" if product is None else ", ".join(set_flags(product)) or product.status
+            stop(f"{product_id} takes no entries: {why}")
+    ages = report.quote_age_s
+    if ages and statistics.median(ages) > 5.0:
+        stop(f"quotes are {statistics.median(ages):.1f} s old when they arrive (median); entries need 5 s")
