@@ -29,6 +29,9 @@ def full_snapshot(d: Desk) -> BookSnapshot:
     orders = tuple(_orders(d))
     today, week = realised_since(d, _day_start(now)), realised_since(d, _week_start(now))
     gap = d.balances.gap if d.balances else None
+    # What was booked since the pass has moved cash already; else a fresh purchase would count twice in net asset value.
+    expected = book.expected_quote()
+    moved = expected - gap.quote_total if gap and expected is not None else ZERO
     return BookSnapshot(
         version=d.version,
         recovery=d.recovery,
@@ -42,8 +45,8 @@ def full_snapshot(d: Desk) -> BookSnapshot:
             if not now.over(c.until_s)
         ),
         counters=_counters(d),
-        quote_available_usd=gap.quote_available if gap else ZERO,
-        quote_total_usd=gap.quote_total if gap else ZERO,
+        quote_available_usd=max(ZERO, gap.quote_available + moved) if gap else ZERO,
+        quote_total_usd=gap.quote_total + moved if gap else ZERO,
         foreign=tuple(Foreign(currency=currency, size=size) for currency, size in gap.foreign.items()) if gap else (),
         unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
         admitted_recently=_admitted_recently(d),
