@@ -19,6 +19,7 @@ from actors.signals import Signals
 from actors.starting import UNSAFE, StartRefused
 from actors.venue import VenueError, VenueProcess
 from exchange.coinbase import fences
+from state import db
 from state.locks import AccountLock, InstanceLock
 from supervision import SupervisorError
 from telemetry import log
@@ -53,9 +54,9 @@ def run_bot(plan: RunPlan, view: View) -> int:
             venue.stop()
         lock.release()
         return _refused(view, error)
-    guardian = GuardianProcess(plan) if plan.with_guardian else None
     conducting = Conducting(plan, view)
     _start_tree(conducting, lock, view)
+    guardian = GuardianProcess(plan) if plan.with_guardian else None
     # Only now: a child would close the log's descriptor by its number, which there means something else.
     log.set_up(plan.data_dir / "logs", "main")
     view.open()
@@ -153,23 +154,23 @@ def _end(
     account.release()
     counts = conducting.counts
     summary = {
-        "entries": counts["entry"],
-        "exits": counts["exit"],
+        "entries": counts["entries"],
+        "exits": counts["exits"],
         "denied": counts["denied"],
-        "fills": counts["fill"],
+        "fills": counts["fills"],
         "orders_left": len(leave.listed),
         "processes_left": len(conducting.left_pids),
         "exit": leave.exit_code,
     }
-    view.close(summary, _last_lines(leave))
+    view.close(summary, _last_lines(leave, db.positions(conducting.plan.data_dir)))
     return leave.exit_code
 
 
-def _last_lines(leave: Leave) -> list[str]:
+def _last_lines(leave: Leave, positions: list[str]) -> list[str]:
     listed = ", ".join(leave.listed) or "none of ours"
     lines = [
         f"canceled: {', '.join(leave.canceled) or 'nothing was open'}",
-        f"kept: {', '.join(leave.kept) or 'no positions'}",
+        f"kept: {', '.join((*positions, *leave.kept)) or 'no positions'}",
         f"the venue lists: {listed}" + ("" if not leave.live_possible else " (orders may be live)"),
     ]
     if leave.unknown:

@@ -157,9 +157,11 @@ class Conducting:
                 logger.warning(f"main was told {type(body).__name__} by {sender} and has no use for it")
 
     def _count(self, noted: Noted) -> None:
-        self.counts[noted.kind] += 1
-        if noted.kind == "decision" and (verdict := noted.values.get("verdict")):
-            self.counts[str(verdict)] += 1
+        code = noted.values.get("code")
+        self.counts["fills"] += noted.kind == "fill"
+        self.counts["entries"] += code == "admitted"
+        self.counts["exits"] += code == "exit"
+        self.counts["denied"] += bool(noted.values.get("denied"))
 
     def _tell(self, role: str, message: object) -> bool:
         return self.tree is not None and role != "main" and self.tree.tell(role, message)

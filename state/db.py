@@ -87,6 +87,16 @@ def migrate_store(path: Path) -> list[str]:
         db.close()
 
 
+def positions(data_dir: Path) -> list[str]:
+    """What the book holds, as "1.2 SOL-USD", for people; empty when it cannot be read now."""
+    try:
+        with _reader(data_dir / MAIN_STORE) as db:
+            rows = db.execute("SELECT booked_size, product_id FROM positions WHERE live = 1 ORDER BY product_id")
+            return [f"{size} {product}" for size, product in rows if float(size or 0) > 0]
+    except (sqlite3.Error, ValueError):
+        return []
+
+
 def set_aside(path: Path) -> Path:
     """Move a damaged store (and its WAL) out of the way, keeping it: `run --adopt-from-venue`. Returns the new name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
