@@ -36,7 +36,7 @@ STOP_S = 10.0
 LISTING_SLACK_S = 1.5
 REQUESTS_PER_S_MAX = 30
 QUOTE_AGE_S_MAX = 12.0
-_OVER = frozenset({"FILLED", "CANCELED", "EXPIRED", "REJECTED", "NOT_PLACED", "DENIED"})
+_OVER = frozenset({"filled", "canceled", "expired", "rejected", "not_placed", "denied"})
 _EPSILON = Decimal("0.000001")
 
 
@@ -121,6 +121,8 @@ class Checkers:
             self.kill_changed()
         elif what == "lost":
             self.lost_at = self.stage.boot_s
+            self.intents.clear()
+            self.by_intent.clear()
         elif what.startswith("left "):
             self.left_main(int(what.split()[1]), self.stage.boot_s)
 
@@ -246,7 +248,7 @@ class Checkers:
         theme = {p: (t, r) for p, t, r in caps.groups}
         usd: dict[str, Decimal] = {}
         for product in self.venue.engine.products:
-            held = max(Decimal(0), self.venue.held_by_fills(product))
+            held = max(Decimal(0), self.venue.held_by_fills(product, self._has_row))
             usd[product] = held * marks.get(product, Decimal(0))
         now_s, boot_s = self.venue.now_s, self.stage.boot_s
         for other, intent in self.intents.items():
@@ -280,6 +282,11 @@ class Checkers:
                     "I3", f"with {coid} {scope} {key or 'account'} stands at {total:.2f} USD, its cap is {limit:.2f}"
                 )
 
+    def _has_row(self, coid: str) -> bool:
+        """Whether the bot can know that this order is its own: after a lost store its fills are foreign until adopted."""
+        row = self.intents.get(coid)
+        return row is not None and not row.get("external")
+
     # -- the venue's events -------------------------------------------------------------------------------------
 
     def _arrived(self, order: Order, place: PlaceOrder) -> None:
@@ -294,7 +301,7 @@ class Checkers:
         oms_row = self.stage.store("oms").rows("orders").get(coid)
         if (
             oms_row is not None
-            and str(oms_row["status"]) == "NOT_PLACED"
+            and str(oms_row["status"]) == "not_placed"
             and place.purpose is Purpose.ENTRY
             and not order.terminal
         ):
@@ -438,8 +445,7 @@ class Checkers:
                     size = Decimal(str(row["base_size"]))
                     total += size if row["side"] == "BUY" else -size
             booked = Decimal(str(save.row["booked_size"]))
-            short = Decimal(str(save.row.get("short_size") or 0))
-            if booked - short != total:
+            if booked != total:
                 self.broken("I8", f"position {save.key} is booked as {booked}, its fills sum up to {total}")
 
     def _latch(self, code: str, row: Row, now: Instant) -> None:

@@ -55,6 +55,7 @@ from trading.values import Side, is_ours
 JWT_S = 120.0
 _STATUS = {
     "PENDING": VenueStatus.PENDING,
+    "CANCEL_QUEUED": VenueStatus.PENDING_CANCEL,
     "OPEN": VenueStatus.OPEN,
     "FILLED": VenueStatus.FILLED,
     "CANCELLED": VenueStatus.CANCELED,
@@ -160,11 +161,14 @@ class FuzzVenue:
     def by_client_id(self, client_order_id: str) -> list[Order]:
         return [o for o in self.engine.orders.values() if o.client_order_id == client_order_id]
 
-    def held_by_fills(self, product_id: str) -> Decimal:
-        """Base units bought minus sold by orders of ours, by the ledger."""
+    def held_by_fills(self, product_id: str, counts: Callable[[str], bool] | None = None) -> Decimal:
+        """Base units bought minus sold by orders of ours (those that `counts` takes), by the ledger."""
         total = Decimal(0)
         for fill in self.engine.fill_list:
-            if fill.product_id == product_id and is_ours(self.engine.orders[fill.order_id].client_order_id, self.tag):
+            if fill.product_id != product_id:
+                continue
+            coid = self.engine.orders[fill.order_id].client_order_id
+            if is_ours(coid, self.tag) and (counts is None or counts(coid)):
                 total += fill.size if fill.side == "BUY" else -fill.size
         return total
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import ClassVar
 
-from trading.oms import OmsMachine
-
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.simulator.execution import Filled, OrderChanged
 from exchange.simulator.orders import average_price
@@ -32,6 +30,7 @@ from trading.messages.control import Engage, FenceSeen, Leave, OperatorOrder, Pa
 from trading.messages.decisions import Verdict
 from trading.messages.market import Quote
 from trading.messages.orders import FeedReset, OrderUpdate
+from trading.oms import OmsMachine
 from trading.product import Product
 from trading.protections import Protections
 from trading.risk import RiskMachine
@@ -338,7 +337,7 @@ class World:
         self._order("flatten", ())
 
     def _do_ban(self, product: str) -> None:
-        self._order("ban", (("product_id", product), ("flag", "fuzz")))
+        self._order("ban", (("symbol", product), ("flag", "fuzz")))
 
     def _order(self, verb: str, args: tuple[tuple[str, str], ...]) -> None:
         self.stage.post(
@@ -462,7 +461,8 @@ class World:
         main = stage.processes["main"]
         if main.alive:
             root = stage.processes.get("root")
-            if root is not None and not root.alive and stage.restarting:
+            same_run = root is not None and root.incarnation[0] == main.incarnation[0]
+            if root is not None and same_run and not root.alive and stage.restarting:
                 stage.post("main", RootEnded(reason=root.reason))
             elif root is not None and root.alive and not root.stopped:
                 stage.post("main", stage.tree_state())

@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_random_schedules_break_no_invariant():
     tally = campaign.seeds("R", 0, 400, Protections(), jobs=1)
-    print(f"seeds 0 to 399: {tally.total} schedules, {tally.total / tally.elapsed_s:.0f}/s, {tally.deliveries / tally.elapsed_s:.0f} messages/s")
+    print(
+        f"seeds 0 to 399: {tally.total} schedules, {tally.total / tally.elapsed_s:.0f}/s, {tally.deliveries / tally.elapsed_s:.0f} messages/s"
+    )
     assert [f.text for f in tally.failures] == []
     assert tally.faults >= tally.total
     assert tally.deliveries >= 40 * tally.total
