@@ -6,12 +6,13 @@ made there:
 - `began` is set directly before the first byte of a request, after connection and TLS handshake stand. `gate` is asked at
   that very point: what it refuses was certainly not sent.
 - SO_LINGER(1, 0): closing throws away what the kernel has not delivered, so that a killed process's unsent bytes do not
-  arrive. TCP_USER_TIMEOUT 5 s: unacknowledged bytes give up. No redirects, no proxies, no `.netrc`, no retries below us.
+  arrive. TCP_USER_TIMEOUT 5 s: unacknowledged bytes give up. No proxies, no `.netrc`, no retries below us.
 - The SDK's timeouts are per read, so a venue that sends a byte a second would hold a worker for ever: `cut` (called by
   another thread at the total deadline) shuts the socket down, whatever the worker does on it. Name resolution, which
   has no timeout at all, happens in a thread of its own.
 - A connection that was idle for long may be dead without knowing: it is not used again.
-- The answer is taken from the response hook, before the SDK parses it: it would log bodies and stumble over nulls.
+- The answer is taken from the response hook, before requests follows a redirect (which would post an order a second
+  time) and before the SDK parses it (which would log bodies and stumble over nulls).
 """
 
 from __future__ import annotations
@@ -265,13 +266,6 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"https": pool}
 
 
-class _OneHop(requests.Session):
-    """A redirect is an answer like any other; following it would post the order a second time."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        return None
-
-
 class VenueSession:
     """One connection at a time, for one thread; `cut` alone may be called from another. Raises nothing from `send`."""
 
@@ -294,7 +288,7 @@ class VenueSession:
             base_url=endpoints.rest,
             timeout=(settings.connect_s, settings.read_s),
         )
-        session = _OneHop()
+        session = requests.Session()
         session.trust_env = False
         session.verify = endpoints.ca_file or True
         session.adapters.clear()

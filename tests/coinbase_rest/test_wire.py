@@ -167,7 +167,7 @@ def test_every_answer_to_a_placement_is_one_of_four(status: int, content: str, k
 
 
 @given(st.integers(100, 599), st.binary(max_size=60) | st.text(max_size=60) | json_values.map(json.dumps))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_no_answer_to_a_placement_raises_or_says_not_sent(status: int, content: str | bytes) -> None:
     verdict = wire.placed(status, content, MINE)
     assert verdict.kind in (OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.UNKNOWN)
@@ -185,7 +185,7 @@ fields = st.dictionaries(
 
 
 @given(fields)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_an_acceptance_always_names_its_order(answer: dict[str, Any]) -> None:
     verdict = wire.placed(200, json.dumps(answer), MINE)
     assert (verdict.kind is OutcomeKind.ACCEPTED) == bool(verdict.venue_order_id)
@@ -407,7 +407,7 @@ def broken(draw: st.DrawFn) -> str:
 
 
 @given(st.sampled_from(PARSERS), broken() | st.binary(max_size=40) | json_values.map(json.dumps))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=700, deadline=None)
 def test_no_parser_raises_anything_but_unreadable(parser: Any, content: str | bytes) -> None:
     try:
         parser(content)
