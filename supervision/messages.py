@@ -261,10 +261,12 @@ class Announced:
 
 @frozen
 class Where:
-    """Main asks root how to reach an id (or the pid of a dynamic child)."""
+    """Main asks root how to reach an id (or the pid of a dynamic child). Answered when that is clear: not while it starts."""
 
     request: int
     child: str | int
+    wait: bool = True
+    """False: answer at once, whatever the state."""
 
 
 @frozen

@@ -54,6 +54,7 @@ from supervision.words import Words, leave_words, take_words
 
 REPORT_EVERY_S = 1.0
 CALLS_MAX = 1000
+SEEKERS_MAX = 100
 
 
 @frozen
@@ -111,6 +112,8 @@ class Supervisor(SupervisedActor):
         if self.is_root:
             self.directory.merge([Known("root", self.incarnation, self._transport.my_path)])
             self._transport.post(self.settings.main, RootBorn(os.getpid()))
+        self.seekers: dict[str, list[tuple[Any, int]]] = {}
+        """Root: who waits to learn where a child is that is being started."""
         self.wake_in("report", REPORT_EVERY_S)
         self._do(self.core.begin(time.monotonic()))
 
@@ -351,18 +354,40 @@ class Supervisor(SupervisedActor):
             self._transport.post(message.reply_to, message.answer)
 
     def receiveMsg_Where(self, message: Where, sender: Any) -> None:  # noqa: N802
+        if message.child == "root":
+            self._transport.post(sender, Found(message.request, "running", "root", self._transport.my_path))
+            return
         if isinstance(message.child, str):
             row = self.rows.get(message.child)
         else:
             row = next((row for row in self.rows.values() if row.pid == message.child), None)
-        if message.child == "root":
-            self._transport.post(sender, Found(message.request, "running", "root", self._transport.my_path))
-        elif row is None:
+        if row is None:
             self._transport.post(sender, Found(message.request, None))
-        else:
-            self._transport.post(
-                sender, Found(message.request, row.state, row.id, row.path if row.state == "running" else None)
-            )
+        elif not self._tell_seeker(row, sender, message.request):
+            if message.wait:
+                seekers = self.seekers.setdefault(row.id, [])
+                seekers.append((sender, message.request))
+                del seekers[:-SEEKERS_MAX]
+            else:
+                self._transport.post(sender, Found(message.request, row.state, row.id))
+
+    def _tell_seeker(self, row: ChildRow, seeker: Any, request: int) -> bool:
+        """Where a child is, once that is clear: it runs, or it is down and stays so. False while it is being started."""
+        if row.state in ("starting", "restarting") or (row.state == "running" and row.path is None):
+            return False
+        path = row.path if row.state == "running" else None
+        self._transport.post(seeker, Found(request, row.state, row.id, path))
+        return True
+
+    def _tell_seekers(self, report: Report) -> None:
+        for child_id in report.gone:
+            for seeker, request in self.seekers.pop(child_id, ()):
+                self._transport.post(seeker, Found(request, None))
+        for row in report.rows:
+            if row.id in self.seekers:
+                self.seekers[row.id] = [each for each in self.seekers[row.id] if not self._tell_seeker(row, *each)]
+                if not self.seekers[row.id]:
+                    del self.seekers[row.id]
 
     def receiveMsg_GiveSnapshot(self, message: GiveSnapshot, sender: Any) -> None:  # noqa: N802
         assert self.announcer is not None
@@ -430,6 +455,8 @@ class Supervisor(SupervisedActor):
         for row in report.rows:
             self.rows[row.id] = row
         if self.announcer is not None:
+            if self.seekers:
+                self._tell_seekers(report)
             self.announcer.reported(report)
         else:
             self._transport.post(self._supervisor, report)

@@ -286,7 +286,7 @@ class Tree:
     def tell(self, child: str | int, message: Any) -> bool:
         """Send to a child as "main"; it arrives in `receive_from`. False when there is no such child now."""
         try:
-            found = self._where(child, 2.0)
+            found = self._where(child, 2.0, wait=False)
         except (SupervisorError, TimeoutError):
             return False
         return found.path is not None and self._transport.post(address_at(found.path), self._enveloped(message))
@@ -306,8 +306,8 @@ class Tree:
     def _enveloped(self, message: Any) -> Envelope:
         return Envelope("main", (self._run_number, 0), message)
 
-    def _where(self, child: str | int, limit_s: float) -> Found:
-        found: Found = self._request(lambda request: Where(request, child), limit_s=limit_s)
+    def _where(self, child: str | int, limit_s: float, *, wait: bool = True) -> Found:
+        found: Found = self._request(lambda request: Where(request, child, wait), limit_s=limit_s)
         return found
 
     def _post_to(self, child: str | int, message: Any, deadline: float, asker: MainTransport) -> None:
@@ -317,7 +317,8 @@ class Tree:
                 raise SupervisorError("noproc", f"{child} is {found.state or 'not known in this tree'}")
             if found.path is not None and asker.post(address_at(found.path), message):
                 return
-            self._wait(lambda: False, min(left_s, 0.005))  # starting or restarting
+            # It had just died, and root does not know it yet.
+            self._wait(lambda: False, min(left_s, 0.0005))
         raise TimeoutError(f"{child} was not up within the time to answer {type(message).__name__}")
 
     # ---- conversation with root --------------------------------------------------------------------------------------------------------
