@@ -127,7 +127,9 @@ class Gate:
             answer = {"errors": [{"id": "rate_limit_exceeded", "message": "Too many requests"}]}
             return web.json_response(answer, status=429, headers=bucket.headers())
         if need == TRADE and key is not None and not key.can_trade:
-            return error_json(403, "PERMISSION_DENIED", "Missing required scopes")
+            # Without a blank after the colon: the SDK looks for exactly this text.
+            text = '{"error":"PERMISSION_DENIED","error_details":"Missing required scopes","message":"Missing required scopes"}'
+            return web.Response(text=text, status=403, content_type="application/json")
         for rule in rules:
             if rule.kind == "hold" and rule.spec.get("at") != "arrival":
                 await asyncio.sleep(float(rule.spec.get("seconds", 1.0)))
