@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +17,11 @@ from rich.tree import Tree
 from cli.errors import FailedError, UsageError
 from cli.places import running_data_dir
 from telemetry.client import NobodyThereError, OperatorClient, RefusedError
-from telemetry.view import decision_text, seconds, short, usd
+from telemetry.view import decision_text, percent, seconds, short, usd
 
 app = typer.Typer(help="Ask or steer the running bot.", no_args_is_help=True, add_completion=False)
+
+PIPE_COLUMNS = 180
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default: the one that runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
@@ -40,7 +43,8 @@ def show(answer: Mapping[str, Any], as_json: bool, text: object) -> None:
     if as_json:
         print(json.dumps(answer, indent=2))
     else:
-        Console(highlight=False).print(text)
+        # A pipe has no width of its own; 80 columns would fold every table.
+        Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(text)
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], empty: str) -> Table | str:
@@ -66,7 +70,7 @@ def cell(value: Any) -> str:
         case list() | tuple():
             return ", ".join(str(item) for item in value) or "-"
         case dict():
-            return "  ".join(f"{key}={item}" for key, item in value.items())
+            return "  ".join(f"{key}={cell(item)}" for key, item in value.items())
         case str():
             return short(value) if value.replace(".", "", 1).lstrip("-").isdigit() else value
     return str(value)
@@ -80,7 +84,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         f"{answer['trading_state']}" + (f" because {', '.join(answer['causes'])}" if answer["causes"] else ""),
         f"{answer['env']} · {answer['mode']} · market {answer['market']} · regime {answer['regime'] or 'unknown'} · config {answer['config_hash']}",
         f"NAV {usd(answer['nav_usd'])}   cash {usd(answer['quote_total_usd'])}   today {usd(answer['realised_today_usd'], sign=True)}"
-        f"   week {usd(answer['realised_week_usd'], sign=True)}   drawdown {answer['drawdown_pct'] or '-'} %",
+        f"   week {usd(answer['realised_week_usd'], sign=True)}   drawdown {percent(answer['drawdown_pct'])}",
         f"positions {len(answer['positions'])}   open orders {len(answer['orders'])}   cooldowns {len(answer['cooldowns'])}"
         f"   latches {len(answer['latches'])}   breakers open {len(answer['breakers_open'])}",
     ]
@@ -223,6 +227,31 @@ def pid(role: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     show(answer, as_json, str(answer["pid"]))
 
 
+@app.command()
+def breakers(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Circuit breakers and money latches, with what was measured."""
+    answer = ask(data_dir, "breakers")
+    rows = [
+        {
+            "code": row["code"],
+            "state": ("OPEN" if row["open"] else "closed") if row["measured"] else "not measured",
+            **row["values"],
+        }
+        for row in answer["breakers"]
+    ]
+    rows += [{"code": row["code"], "state": "LATCHED", "reading": cell(row["values"])} for row in answer["latches"]]
+    columns = (
+        ("breaker", "code"),
+        ("state", "state"),
+        ("reading", "reading"),
+        ("value", "value"),
+        ("opens at", "opens_at"),
+        ("closes at", "closes_at"),
+        ("hold s", "hold_s"),
+    )
+    show(answer, as_json, table_of(rows, columns, "nothing measured yet"))
+
+
 def _reading(name: str, help_text: str) -> None:
     def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         answer = ask(data_dir, name)
@@ -250,7 +279,6 @@ def readable(answer: Any, indent: str = "") -> str:
 for _name, _help in (
     ("balance", "Cash, foreign holdings, flows."),
     ("exposure", "USD at worst case, by symbol."),
-    ("breakers", "Circuit breakers and money latches, with what was measured."),
     ("latency", "Latency per stage of an order's life."),
     ("config", "The effective configuration and its hash."),
     ("decisions", "The newest decisions of all symbols."),

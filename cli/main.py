@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         return error.code
     except typer.Exit as error:
         return error.exit_code
-    except WrongWordsError as error:
-        error.show()  # type: ignore[attr-defined]
+    except WrongWordsError as error:  # type: ignore[misc]
+        error.show()
         return USAGE
     except (KeyboardInterrupt, EOFError, typer.Abort):
         return INTERRUPTED

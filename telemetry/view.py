@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, field
@@ -47,9 +47,9 @@ def draw(picture: Picture | None, local: Local, height: int = 40) -> RenderableT
     layout = Layout()
     layout.split_column(
         Layout(header(picture, local), size=4, name="head"),
-        Layout(name="middle", ratio=3),
-        Layout(name="book", size=9),
-        Layout(decisions(picture, rows=max(3, (height - 22) // 2)), ratio=2, name="decisions"),
+        Layout(name="middle", size=11),
+        Layout(name="book", size=8),
+        Layout(decisions(picture, rows=max(3, height - 31)), ratio=1, name="decisions"),
         Layout(recovery(picture, local), size=6, name="recovery"),
     )
     layout["middle"].split_row(Layout(tree(picture), ratio=5), Layout(symbols(picture), ratio=6))
@@ -70,7 +70,7 @@ def header(picture: Picture | None, local: Local) -> RenderableType:
     line.append(
         f"   today {usd(status['realised_today_usd'], sign=True)}   week {usd(status['realised_week_usd'], sign=True)}"
     )
-    line.append(f"   drawdown {status['drawdown_pct'] or '0'} %   cash {usd(status['quote_total_usd'])}")
+    line.append(f"   drawdown {percent(status['drawdown_pct'])}   cash {usd(status['quote_total_usd'])}")
     second = Text(
         f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}"
         + (f" · scenario: {local.scenario}" if local.scenario else "")
@@ -81,51 +81,33 @@ def header(picture: Picture | None, local: Local) -> RenderableType:
 
 
 def tree(picture: Picture | None) -> RenderableType:
-    table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
-    for name, justify in (
-        ("role", "left"),
-        ("state", "left"),
-        ("pid", "right"),
-        ("restarts", "right"),
-        ("up", "right"),
-        ("MB", "right"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    """One line a supervisor, its children beside it: name, pid, restarts. `ctl tree` tells the rest."""
+    table = Table(expand=True, box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
     children = picture["tree"] if picture else []
-    for depth, child in _indented(children):
-        state = str(child["state"])
-        rss = child.get("rss_bytes")
-        table.add_row(
-            "  " * depth + str(child["role"]),
-            Text(
-                state + (f" {child['reason']}"[:30] if state == "parked" and child.get("reason") else ""),
-                style=CHILD_STYLES.get(state, ""),
-            ),
-            str(child["pid"] or "-"),
-            Text(str(child["restarts"]), style="bold yellow" if child["restarts"] else "dim"),
-            seconds(child.get("uptime_s")),
-            f"{rss / 1e6:.0f}" if rss else "-",
-        )
-    return Panel(table, title="tree", title_align="left", padding=(0, 1))
+    names = {child["role"] for child in children}
+    supervisors = {child["supervisor"] for child in children}
+    for top in (child for child in children if child["supervisor"] not in names):
+        below = [child for child in children if child["supervisor"] == top["role"] and child["role"] not in supervisors]
+        line = Text()
+        for child in below or [top]:
+            line.append_text(child_text(child))
+        table.add_row(Text(str(top["role"]), style=CHILD_STYLES.get(str(top["state"]), "")), line)
+    running = sum(child["state"] == "running" for child in children)
+    return Panel(table, title=f"tree: {running} of {len(children)} processes run", title_align="left", padding=(0, 1))
 
 
-def _indented(children: Iterable[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
-    """Each child below its supervisor, in the order the snapshot gives."""
-    rows = list(children)
-    names = {row["role"] for row in rows}
-    below: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        below.setdefault(row["supervisor"] if row["supervisor"] in names else "", []).append(row)
-
-    def walk(name: str, depth: int) -> list[tuple[int, Mapping[str, Any]]]:
-        found = []
-        for row in below.get(name, []):
-            found.append((depth, row))
-            if row["role"] != name:
-                found += walk(row["role"], depth + 1)
-        return found
-
-    return walk("", 0)
+def child_text(child: Mapping[str, Any]) -> Text:
+    """`oms 2640 ↻1`, in the colour of its state; a state other than running is said."""
+    state = str(child["state"])
+    text = Text(f"{str(child['role']).removeprefix('symbol:')} ", style=CHILD_STYLES.get(state, ""))
+    text.append(f"{child['pid'] or '-'}", style="dim")
+    if child["restarts"]:
+        text.append(f" ↻{child['restarts']}", style="bold yellow")
+    if state != "running":
+        text.append(f" {state}", style="bold red")
+    return text.append("   ")
 
 
 def symbols(picture: Picture | None) -> RenderableType:
@@ -134,7 +116,8 @@ def symbols(picture: Picture | None) -> RenderableType:
     for name in ("bid", "ask", "spread", "age"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last verdict", ratio=1, no_wrap=True)
-    for row in picture["symbols"] if picture else []:
+    rows = [row for row in picture["symbols"] if row["bid"] is not None or row["eligible"]] if picture else []
+    for row in rows:
         age = row["quote_age_s"]
         last = row["last"]
         verdict = f"{last.get('code', '')}" if last else (row["reason"] or "watching")
@@ -146,7 +129,9 @@ def symbols(picture: Picture | None) -> RenderableType:
             Text(f"{age:.1f} s", style="red" if age > 5 else "green") if age is not None else Text("none", style="red"),
             verdict,
         )
-    return Panel(table, title="symbols", title_align="left", padding=(0, 1))
+    silent = len(picture["symbols"]) - len(rows) if picture else 0
+    title = f"symbols{f' (and {silent} that this venue does not quote)' if silent else ''}"
+    return Panel(table, title=title, title_align="left", padding=(0, 1))
 
 
 def positions(picture: Picture | None) -> RenderableType:
@@ -224,17 +209,21 @@ def recovery(picture: Picture | None, local: Local) -> RenderableType:
 
 
 def decision_text(record: Mapping[str, Any]) -> str:
-    """The sentence and the measured values of a decision, on one line."""
+    """The measured values and the sentence of a decision, on one line; the values first, since a narrow screen cuts the end."""
     values = record.get("values") or {}
     pairs = values.items() if isinstance(values, Mapping) else values
     shown = "  ".join(f"{name}={value}" for name, value in pairs)
-    return "  ".join(part for part in (str(record.get("text", "")), shown) if part)
+    return "  ".join(part for part in (shown, str(record.get("text", ""))) if part)
 
 
 def usd(text: str | None, *, sign: bool = False) -> str:
     if text is None:
         return "-"
     return f"{float(text):{'+' if sign else ''},.2f} USD"
+
+
+def percent(text: str | None) -> str:
+    return "-" if text is None else f"{float(text):.2f} %"
 
 
 def short(text: str | None) -> str:

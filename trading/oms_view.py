@@ -46,7 +46,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         ),
         counters=_counters(d),
         quote_available_usd=max(ZERO, gap.quote_available + moved) if gap else ZERO,
-        quote_total_usd=gap.quote_total + moved if gap else ZERO,
+        quote_total_usd=gap.quote_total + moved if gap else expected or ZERO,
         foreign=tuple(Foreign(currency=currency, size=size) for currency, size in gap.foreign.items()) if gap else (),
         unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
         admitted_recently=_admitted_recently(d),

@@ -1,0 +1,95 @@
+"""Panic: no bot is needed. Engage the kill switch's files, then sweep what is ours until the venue lists none twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
+from cli.errors import FAILED, OK, FailedError, UsageError
+from exchange.coinbase.endpoints import Endpoints
+from exchange.coinbase.fences import engage_kill_file
+from exchange.coinbase.jwt import ApiKey
+from exchange.coinbase.sweep import sweep
+from trading.messages.control import SweepReport
+
+PATIENCE_S = 240.0
+
+
+def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> int:
+    """Exit code: 0 when the venue listed none of ours twice, 1 when orders may be live."""
+    run = data_dir / "run"
+    if not run.is_dir():
+        raise UsageError(f"{data_dir} is not a bot's data dir (it has no run/); name the right one with --data-dir")
+    try:
+        engage_kill_file(run, cause=reason, name=name, source="panic", data_folder=data_dir)
+    except OSError as error:
+        raise FailedError(
+            f"the kill switch cannot be engaged in {data_dir}: {error}; orders were not touched"
+        ) from error
+    say(as_json, {"engaged": True}, f"kill switch engaged in {data_dir}: {reason} ({name})")
+    report = sweep_ours(data_dir, as_json)
+    record = {
+        "clean": report.clean,
+        "canceled": list(report.canceled),
+        "listed": report.listed,
+        "passes": report.passes,
+        "error": report.error,
+    }
+    if report.clean:
+        say(as_json, record, f"clean: {len(report.canceled)} canceled; the venue lists none of ours")
+    else:
+        say(
+            as_json,
+            record,
+            f"NOT clean: {report.listed} still listed, {len(report.canceled)} canceled; orders may be live. {report.error}",
+        )
+    return OK if report.clean else FAILED
+
+
+def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:
+    """List and cancel by prefix and tag, with a connection of its own."""
+    try:
+        tag = account_tag_of(data_dir)
+        endpoints, key = venue_of(data_dir)
+    except (OSError, ValueError, KeyError) as error:
+        return SweepReport(
+            clean=False, canceled=(), listed=0, passes=0, error=f"where the venue is cannot be told: {error}"
+        )
+
+    def tell(report: SweepReport) -> None:
+        say(
+            as_json,
+            {"pass": report.passes, "listed": report.listed},
+            f"pass {report.passes}: {report.listed} of ours listed {report.error}".rstrip(),
+        )
+
+    until = time.clock_gettime(time.CLOCK_BOOTTIME) + PATIENCE_S
+    return sweep(endpoints, key, tag, until, tell, leave_when_clean=True)
+
+
+def account_tag_of(data_dir: Path) -> str:
+    text = (data_dir / "run" / "account").read_text(encoding="utf-8").strip()
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return str(found["tag"] if isinstance(found, dict) else found)
+
+
+def venue_of(data_dir: Path) -> tuple[Endpoints, ApiKey]:
+    """The embedded venue of this data dir by its contract line, else Coinbase with the environment's key."""
+    import os
+
+    if (data_dir / VENUE_LINE).is_file():
+        line = venue_line(data_dir)
+        return Endpoints.simulated(line), ApiKey(str(line["api_key"]), str(line["api_secret"]))
+    name, secret = os.environ.get(KEY_NAME_ENV, ""), os.environ.get(KEY_SECRET_ENV, "")
+    if not name or not secret:
+        raise ValueError(f"{KEY_NAME_ENV} and {KEY_SECRET_ENV} are not set, and there is no embedded venue")
+    return Endpoints.coinbase(), ApiKey(name, secret)
+
+
+def say(as_json: bool, record: dict[str, object], text: str) -> None:
+    print(json.dumps(record) if as_json else text, flush=True)
