@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -160,3 +161,85 @@ class Bot:
 
     def faults(self, *faults: dict[str, Any]) -> None:
         self._back_door("faults", {"seed": 1, "faults": list(faults)})
+
+    # ---- what tests ask again and again ---------------------------------------------------------------------------------
+
+    def tree(self) -> list[dict[str, Any]]:
+        try:
+            return list(self.ask("tree", timeout_s=1.0)["children"])
+        except NobodyThereError:
+            return []
+
+    def row(self, role: str) -> dict[str, Any] | None:
+        return next((row for row in self.tree() if row["role"] == role), None)
+
+    def root_pid(self) -> int:
+        row = self.row("safety")
+        assert row is not None
+        return int(Path(f"/proc/{row['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+
+    def settled(self) -> dict[str, Any]:
+        """The status once nothing is on its way any more."""
+
+        def quiet(status: dict[str, Any] | None) -> bool:
+            return bool(
+                status
+                and status["recovery"] == "reconciled"
+                and not status["unbooked"]
+                and not status["orders"]
+                and status["nav_usd"] is not None
+            )
+
+        status = eventually(self.status, quiet, 40.0, 0.1)
+        assert status is not None
+        return status
+
+    def knows(self, order: dict[str, Any]) -> bool:
+        """The book has this order of the venue."""
+        return any(mine["client_order_id"] == order["client_order_id"] for mine in self.ask("orders")["orders"])
+
+    def intents(self) -> dict[str, float]:
+        """client_order_id -> when its row was committed (venue seconds), read from the book itself."""
+        with sqlite3.connect(f"file:{self.data_dir / 'bulkhead.db'}?mode=ro", uri=True) as db:
+            return dict(db.execute("SELECT client_order_id, saved_s FROM intents"))
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Every order ever, from the venue's own ledger: also when the venue is gone."""
+        with sqlite3.connect(f"file:{self.data_dir / 'venue' / 'ledger.sqlite'}?mode=ro", uri=True) as db:
+            return [json.loads(row[0]) for row in db.execute("SELECT row FROM orders")]
+
+    @staticmethod
+    def slack() -> float:
+        """How much slower than two idle cores this machine is right now: others may be working here too."""
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def trade_everywhere(bot: Bot, *, wait: bool = True) -> None:
+    """Chances in three products; with `wait`, until the venue has got an order."""
+    known = len(bot.orders())
+    for product_id in ("BTC-USD", "ETH-USD", "SOL-USD"):
+        bot.rise(product_id)
+    if wait:
+        eventually(bot.orders, lambda orders: len(orders) > known, 15.0)
+
+
+def hold_something(bot: Bot) -> None:
+    """Until the book has a position: a short rise that stands still afterwards, so that resting bids are hit."""
+    for _ in range(6):
+        for product_id in ("BTC-USD", "ETH-USD", "SOL-USD"):
+            bot.rise(product_id, percent=2.5, over_s=1.5)
+        until_s = time.monotonic() + 6.0
+        while time.monotonic() < until_s:
+            if (status := bot.status()) and status["positions"]:
+                return
+            time.sleep(0.1)
+    raise AssertionError("no position after six rises")
+
+
+def assert_orders_are_accounted_for(bot: Bot) -> None:
+    """I1 and I2 by the venue's ledger: each order of ours has its intent, committed before, and no intent has two orders."""
+    orders, intents = bot.orders(), bot.intents()
+    ids = [order["client_order_id"] for order in orders]
+    assert len(ids) == len(set(ids)), "an intent has two orders"
+    for order in orders:
+        assert order["client_order_id"] in intents, f"{order['client_order_id']} has no intent"

@@ -1,0 +1,116 @@
+"""kill -9 of each role, of supervisors, of root, of main and of everything at once: no order is lost, doubled or left (I1, I2, I5, I9)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.live.harness import Bot, assert_orders_are_accounted_for, hold_something, trade_everywhere
+from tests.support import eventually
+
+SEED = int(os.environ.get("BULKHEAD_SEED", "7"))
+ROLES = (
+    "kill_switch", "health_monitor", "gateway", "oms", "exits", "risk", "universe", "catalog", "market_feed",
+    "user_feed", "symbol:BTC-USD", "alerts", "operator", "console",
+)  # fmt: skip
+BACK_S = 5.0
+SAME = (
+    "positions", "orders", "cooldowns", "realised_today_usd", "realised_week_usd", "kill", "latches", "unbooked",
+    "quote_total_usd",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bot(tmp_path_factory):
+    bot = Bot(tmp_path_factory.mktemp("bot"))
+    bot.start().ready()
+    yield bot
+    bot.clean_up()
+
+
+def _lasting(status):
+    """What must be the same after any restart: everything but marks, which move with the market."""
+    kept = {key: status[key] for key in SAME}
+    moving = ("bid", "unrealised_usd")
+    kept["positions"] = [{k: v for k, v in row.items() if k not in moving} for row in status["positions"]]
+    return kept
+
+
+def _kill(bot, role):
+    """SIGKILL `role` and wait for its next life; returns how long it was gone."""
+    pid = bot.row(role)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    killed_s = time.monotonic()
+    eventually(lambda: bot.row(role), lambda row: row and row["state"] == "running" and row["pid"] != pid, BACK_S)
+    return time.monotonic() - killed_s
+
+
+def test_every_role_killed_in_turn_while_trading_comes_back_and_no_order_is_lost(bot):
+    roles = list(ROLES)
+    random.Random(SEED).shuffle(roles)
+    print(f"seed {SEED}: {roles}")
+    trade_everywhere(bot)
+    gone = {}
+    for number, role in enumerate(roles):
+        if number % 5 == 4:
+            trade_everywhere(bot, wait=False)
+        gone[role] = _kill(bot, role)
+    print("gone for (s): " + ", ".join(f"{role} {seconds:.2f}" for role, seconds in gone.items()))
+    eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 15.0)
+    assert_orders_are_accounted_for(bot)
+
+
+@pytest.mark.parametrize("supervisor", ["symbols", "trading"])
+def test_a_killed_supervisor_takes_its_children_along_and_all_come_back(bot, supervisor):
+    below = {row["role"]: row["pid"] for row in bot.tree() if row["supervisor"] == supervisor}
+    assert below
+    print(f"{supervisor} gone for {_kill(bot, supervisor):.2f} s")
+    for role, pid in below.items():
+        eventually(lambda role=role: bot.row(role), lambda row, pid=pid: row and row["pid"] not in (None, pid), BACK_S)
+        assert pid not in bot.processes()
+    eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 15.0)
+    assert_orders_are_accounted_for(bot)
+
+
+def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one_knew(bot):
+    hold_something(bot)
+    before = bot.settled()
+    bot.kill_everything()
+    bot.start().ready()
+    after = bot.settled()
+    print(f"held over the restart: {[position['product_id'] for position in before['positions']]}")
+    assert before["positions"]
+    assert _lasting(after) == _lasting(before)
+    assert float(after["high_water_usd"]) >= float(before["high_water_usd"])
+    armed = bot.ask("decisions")["decisions"]
+    assert {p["product_id"] for p in before["positions"]} <= {
+        d["product_id"] for d in armed if d["code"] == "exit_armed"
+    }
+    assert_orders_are_accounted_for(bot)
+
+
+def test_a_killed_main_takes_its_tree_along_and_the_next_start_takes_over(bot):
+    trade_everywhere(bot, wait=False)
+    bot.send(signal.SIGKILL)
+    killed_s = time.monotonic()
+    left = eventually(bot.processes, lambda pids: len(pids) <= 2, 2.0)
+    print(
+        f"tree gone {time.monotonic() - killed_s:.2f} s after main; left: {[line.split()[2] for line in left.values()]}"
+    )
+    assert all("guardian" in line or "exchange.simulator" in line for line in left.values())
+    bot.wait()
+    bot.start().ready()
+    eventually(bot.resting, lambda orders: all(bot.knows(order) for order in orders), 30.0)
+    assert_orders_are_accounted_for(bot)
+
+
+def test_when_root_dies_the_venue_is_swept_and_the_exit_is_not_zero(bot):
+    trade_everywhere(bot, wait=False)
+    os.kill(bot.root_pid(), signal.SIGKILL)
+    assert bot.wait(30.0) == 1
+    assert bot.resting() == []
+    assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())

@@ -1,0 +1,69 @@
+"""Not started, and why: one sentence and its exit code for each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from state.locks import AccountLock, InstanceLock
+from tests.live.harness import ROOT, Bot
+
+
+def _refused(bot, code):
+    assert bot.start().wait(20.0) == code, bot.tail()
+    said = (bot.data_dir / "err.1").read_text().strip()
+    assert said.startswith("run.py: ")
+    assert len(said.splitlines()) == 1
+    assert bot.processes() == {}
+    return said
+
+
+@pytest.fixture
+def bot(tmp_path):
+    bot = Bot(tmp_path)
+    yield bot
+    bot.clean_up()
+
+
+def test_a_second_instance_is_refused_by_the_name_of_the_first(bot, tmp_path):
+    lock = InstanceLock(tmp_path)
+    assert f"pid {os.getpid()}" in _refused(bot, 3)
+    lock.release()
+
+
+def test_a_data_dir_of_another_market_is_refused(bot, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "belongs").write_text("staging ohlcv_5m")
+    assert "belongs to environment and market 'staging ohlcv_5m'" in _refused(bot, 2)
+
+
+def test_a_damaged_book_is_refused_with_the_ways_out(bot, tmp_path):
+    (tmp_path / "bulkhead.db").write_bytes(b"garbage " * 2000)
+    said = _refused(bot, 3)
+    assert all(words in said for words in ("db check", "db backup", "--adopt-from-venue"))
+
+
+def test_a_file_in_the_place_of_the_data_dir_is_named(tmp_path):
+    bot = Bot(tmp_path / "out")
+    bot.data_dir.mkdir()
+    (bot.data_dir / "run").write_text("a file")
+    assert "choose another with --data-dir" in _refused(bot, 2)
+
+
+def test_a_second_bot_on_the_same_account_is_refused(bot, tmp_path):
+    tag = f"q{os.getpid() % 1000:03d}"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "account").write_text(f'{{"tag": "{tag}"}}')
+    lock = AccountLock(tag)
+    assert f"same account (tag {tag})" in _refused(bot, 3)
+    lock.release()
+
+
+def test_the_main_program_imports_no_more_than_it_needs_before_it_forks():
+    """Start-up time: what only research needs must not be imported by the bot."""
+    code = "import actors.bot, actors.tree, sys; print(*[m for m in ('numpy', 'pandas', 'pytest', 'hypothesis') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout.split() == []
