@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar
 
-from attrs import define, evolve
+from attrs import evolve
 
 from trading.caps import held_size
-from trading.data_guards import OutlierGuard
+from trading.exit_prices import ExitPrices, price_of
 from trading.exit_rules import (
     STICKY,
     Price,
@@ -27,13 +27,13 @@ from trading.exit_rules import (
     trailed_stop,
     wait_after,
 )
+from trading.exit_watch import ExitTeller, Watch, note_of
 from trading.exits_settings import ExitsSettings
 from trading.machine import (
     Effect,
     Effects,
     Incarnation,
     Instant,
-    Note,
     PeerRestarted,
     QuietMachine,
     Rows,
@@ -45,7 +45,6 @@ from trading.messages.book import BookPosition, BookSnapshot, Recovery
 from trading.messages.control import (
     CatalogSnapshot,
     CommandDone,
-    Condition,
     Drain,
     Drained,
     HealthSnapshot,
@@ -55,59 +54,25 @@ from trading.messages.control import (
     UniverseSnapshot,
 )
 from trading.messages.decisions import (
-    ArmedExit,
     ExitAdvice,
     ExitOrder,
     ExitRequest,
-    ExitsSnapshot,
     ExitVerdict,
     Tighten,
     Values,
 )
 from trading.messages.market import Quote
-from trading.messages.orders import BestBidAsk, Page, Query, QueryKind
+from trading.messages.orders import Page, QueryKind
 from trading.portfolio import Reduction, purges, trims
 from trading.product import Product
 from trading.protections import Protections
-from trading.publish import PEOPLE_S, ConditionBoard
+from trading.publish import ConditionBoard
 from trading.risk_settings import CapSettings
 from trading.trading_state import Causes, TradingState, trading_state
 from trading.values import ZERO, derived_id
 
 TICK_S = 0.5
 UNKNOWN_EXIT_S = 5.0
-
-
-@define
-class Watch:
-    """One position. stop: the tightest known. reason: why it is being left, "" while armed. wanted: how much of it.
-
-    sent_n: number of the exit that was last commanded and is not in the book yet. tries: exits that ended without
-    making it flat; failures: how many of the last in a row were not sent or rejected.
-    """
-
-    position: BookPosition
-    stop: Decimal
-    peak: Decimal
-    stop_f: float = 0.0
-    target_f: float = 0.0
-    reason: str = ""
-    values: Values = ()
-    wanted: Decimal = ZERO
-    since_boot_s: float = 0.0
-    sent_n: int = -1
-    sent_boot_s: float = -1e18
-    tries: int = 0
-    failures: int = 0
-    not_before_boot_s: float = -1e18
-    tightened_boot_s: float = -1e18
-    owed: bool = False
-    crash_done: bool = False
-    blocked: str = ""
-
-    def set_stop(self, stop: Decimal) -> None:
-        self.stop = stop
-        self.stop_f = float(stop)
 
 
 class ExitsMachine(QuietMachine):
@@ -135,19 +100,11 @@ class ExitsMachine(QuietMachine):
         self._products: dict[str, Product] = {}
         self._watches: dict[str, Watch] = {}
         self._by_product: dict[str, tuple[Watch, ...]] = {}
-        self._quotes: dict[str, Quote] = {}
-        self._guards: dict[str, OutlierGuard] = {}
-        self._rest: dict[str, Price] = {}
-        self._blind_since: dict[str, float] = {}
-        self._asked_at = -1e18
-        self._query_n = 0
+        self._board = ConditionBoard()
+        self._prices = ExitPrices(settings, self.role, me[1], self._board)
+        self._teller = ExitTeller(settings, me, self._board)
         self._ineligible: dict[str, tuple[float, str]] = {}
         self._upkeep_at = -1e18
-        self._reported_at = -1e18
-        self._board = ConditionBoard()
-        self._n = 0
-        self._people_at = -1e18
-        self._last_told: object = None
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -161,14 +118,10 @@ class ExitsMachine(QuietMachine):
         watches = self._by_product.get(quote.product_id)
         if watches is None:
             return ()
-        self._quotes[quote.product_id] = quote
-        bid, ask = quote.bid, quote.ask
-        if bid >= ask or bid <= 0:
+        mid = self._prices.take(quote, now)
+        if mid == 0.0:
             return ()
-        mid = (float(bid) + float(ask)) * 0.5
-        if not self._guards[quote.product_id].accept(mid, quote.exchange_s, now.boot_s):
-            return ()
-        top = float(bid)
+        top = float(quote.bid)
         for watch in watches:
             # The float test is a hair wide on purpose; the decision itself is made in Decimals.
             if (
@@ -178,7 +131,7 @@ class ExitsMachine(QuietMachine):
                 or 0.0 < watch.position.hold_until_s <= now.venue_s
                 or watch.reason
             ):
-                return self._look(watches, _price_of(quote), now)
+                return self._look(watches, price_of(quote), now)
         return ()
 
     def handle(self, message: object, now: Instant) -> Effects:
@@ -204,7 +157,8 @@ class ExitsMachine(QuietMachine):
                 product_id = dict(message.args).get("symbol") or dict(message.args).get("product_id") or ""
                 return self._requested(product_id, message.name, message.cause, message.command_id, now)
             case Page() if message.kind is QueryKind.BEST_BID_ASK:
-                return self._page(message, now)
+                self._prices.answered(message, now)
+                return self._all(now)
             case Woke(key="tick"):
                 return self._tick(now)
             case PeerRestarted(role="oms"):
@@ -231,7 +185,7 @@ class ExitsMachine(QuietMachine):
             if watch is None:
                 watch = Watch(position, position.stop_price, position.peak_price)
                 watch.set_stop(position.stop_price)
-                out.append(_note("exit_armed", watch, (), "armed from the position that was seen"))
+                out.append(note_of("exit_armed", watch, (), "armed from the position that was seen"))
             else:
                 self._ended(watch, position, now)
             watch.position = position
@@ -242,30 +196,13 @@ class ExitsMachine(QuietMachine):
             watches[position.position_id] = watch
         for position_id, watch in self._watches.items():
             if position_id not in watches:
-                out += self._board.gone(f"exits:open:{position_id}")
-                out += self._board.gone(f"exits:blocked:{position_id}")
-                if watch.reason:
-                    out.append(_note("exit_done", watch, watch.values, watch.reason))
+                out += self._teller.flat(watch)
         self._watches = watches
         by_product: dict[str, list[Watch]] = {}
         for watch in watches.values():
             by_product.setdefault(watch.position.product_id, []).append(watch)
         self._by_product = {name: tuple(group) for name, group in by_product.items()}
-        for name, group in self._by_product.items():
-            if name not in self._guards:
-                guard = OutlierGuard(
-                    self._settings.outlier_pct,
-                    self._settings.outlier_deviations,
-                    self._settings.outlier_confirmations,
-                )
-                # After a restart the first tick may be the bad one: what we paid is what we believe until it is confirmed.
-                guard.believe(float(group[0].position.average_price))
-                self._guards[name] = guard
-        for name in [name for name in self._guards if name not in self._by_product]:
-            del self._guards[name]
-            self._rest.pop(name, None)
-            self._blind_since.pop(name, None)
-            out += self._board.gone(f"exits:no_price:{name}")
+        out += self._prices.hold({name: group[0].position.average_price for name, group in self._by_product.items()})
         return [*out, *self._all(now), *self._halted(now)]
 
     def _ended(self, watch: Watch, position: BookPosition, now: Instant) -> None:
@@ -302,28 +239,8 @@ class ExitsMachine(QuietMachine):
     def _all(self, now: Instant) -> list[Effect]:
         out: list[Effect] = []
         for name, watches in self._by_product.items():
-            out += self._look(watches, self._price(name, now), now)
+            out += self._look(watches, self._prices.deciding(name, now), now)
         return out
-
-    def _price(self, product_id: str, now: Instant) -> Price | None:
-        """A deciding price: the slot while its connection lives and no jump is in doubt, else a young REST answer."""
-        quote = self._quotes.get(product_id)
-        limits = self._settings
-        if (
-            quote is not None
-            and quote.alive_boot_s > 0.0
-            and now.boot_s - quote.alive_boot_s <= limits.feed_alive_s_max
-        ):
-            guard = self._guards.get(product_id)
-            if guard is not None and guard.suspicious and now.boot_s - guard.since_boot_s >= limits.outlier_stand_s:
-                guard.believe((float(quote.bid) + float(quote.ask)) * 0.5)
-            if (guard is None or not guard.suspicious) and 0 < quote.bid < quote.ask:
-                return _price_of(quote)
-            return None
-        rest = self._rest.get(product_id)
-        if rest is not None and now.boot_s - rest.received_boot_s <= limits.rest_age_s_max:
-            return rest
-        return None
 
     def _look(self, watches: tuple[Watch, ...], price: Price | None, now: Instant) -> list[Effect]:
         out: list[Effect] = []
@@ -350,7 +267,7 @@ class ExitsMachine(QuietMachine):
         watch.tries = watch.failures = 0
         watch.not_before_boot_s = now.boot_s
         watch.sent_n, watch.sent_boot_s = -1, -1e18
-        return [_note("exit", watch, values, reason)]
+        return [note_of("exit", watch, values, reason)]
 
     def _leave(self, watch: Watch, price: Price | None, now: Instant) -> list[Effect]:
         """Command the next exit of this position, unless one is on its way, must wait, or may not go."""
@@ -363,7 +280,7 @@ class ExitsMachine(QuietMachine):
         if leaves <= ZERO and position.unknown_exits and now.boot_s >= watch.sent_boot_s + UNKNOWN_EXIT_S:
             # An exit of unknown fate must not lock the door (protocol section 3 rule 7): ask again, oms's rule decides.
             leaves = min(watch.wanted, held_size(position))
-        out = self._not_flat(watch, now)
+        out = self._teller.not_flat(watch, now)
         if leaves <= ZERO or now.boot_s < watch.not_before_boot_s:
             return out
         if watch.sent_n == position.exit_n and now.boot_s < watch.sent_boot_s + settings.repeat_s:
@@ -376,7 +293,7 @@ class ExitsMachine(QuietMachine):
         style = exit_style(product, position, book, price.mid, settings.dust_usd)
         blocked = {"ioc": "", "gtd": ""}.get(style, style or "no_exit")
         if blocked and blocked != watch.blocked:
-            out += self._restricted(watch, style, now)
+            out += self._teller.restricted(watch, style, now)
         watch.blocked = blocked
         if not style:
             return out
@@ -399,11 +316,10 @@ class ExitsMachine(QuietMachine):
         return out
 
     def _last_resort(self, watch: Watch) -> Price | None:
-        """Maximum hold and a person's wish need no deciding quote, only some limit: the newest quote there ever was."""
+        """Maximum hold and a person's wish need no deciding quote, only some limit: the newest price there ever was."""
         if watch.reason not in ("max_hold", "operator"):
             return None
-        quote = self._quotes.get(watch.position.product_id)
-        return self._rest.get(watch.position.product_id) or (_price_of(quote) if quote and quote.bid > 0 else None)
+        return self._prices.last(watch.position.product_id)
 
     def _ratchet(self, watch: Watch, price: Price) -> None:
         """Peak, trailing stop and crash tightening: a stop only rises."""
@@ -439,17 +355,17 @@ class ExitsMachine(QuietMachine):
             now.boot_s + self._settings.wait_s[min(watch.failures, len(self._settings.wait_s) - 1)]
         )
         watch.failures += 1
-        return (_note(f"exit_refused:{verdict.code}", watch, verdict.values, watch.reason),)
+        return (note_of(f"exit_refused:{verdict.code}", watch, verdict.values, watch.reason),)
 
     def _advice(self, advice: ExitAdvice, now: Instant) -> Effects:
         """A symbol may only tighten, and never to a stop at or above the newest price (that would be an order to sell)."""
         out: list[Effect] = []
-        price = self._price(advice.product_id, now)
+        price = self._prices.deciding(advice.product_id, now)
         for watch in self._by_product.get(advice.product_id, ()):
             if advice.stop_price > watch.stop and price is not None and advice.stop_price < price.bid:
                 watch.set_stop(advice.stop_price)
                 watch.owed = True
-                out += [_note("stop_tightened", watch, (), advice.reason), *self._tighten(watch, now)]
+                out += [note_of("stop_tightened", watch, (), advice.reason), *self._tighten(watch, now)]
         return out
 
     def _requested(self, product_id: str, name: str, cause: str, command_id: str, now: Instant) -> Effects:
@@ -459,24 +375,13 @@ class ExitsMachine(QuietMachine):
             if watch.reason != "operator":
                 values: Values = (("by", name), ("cause", cause))
                 out += self._start(watch, "operator", values, held_size(watch.position), now)
-        out += self._look(watches, self._price(product_id, now), now)
+        out += self._look(watches, self._prices.deciding(product_id, now), now)
         text = (
             f"leaving {len(watches)} position(s) of {product_id}"
             if watches
             else f"the bot holds no {product_id or 'product'}"
         )
         return [*out, Send("operator", CommandDone(command_id=command_id, ok=bool(watches), text=text))]
-
-    def _page(self, page: Page, now: Instant) -> Effects:
-        if not page.complete:
-            return ()
-        for item in page.items:
-            if isinstance(item, BestBidAsk) and 0 < item.bid < item.ask and item.product_id in self._by_product:
-                received = page.answered_boot_s or now.boot_s
-                self._rest[item.product_id] = Price(
-                    bid=item.bid, ask=item.ask, exchange_s=item.exchange_s, received_boot_s=received, source="rest"
-                )
-        return self._all(now)
 
     def _took_universe(self, universe: UniverseSnapshot, now: Instant) -> Effects:
         self._regime = universe.regime
@@ -495,50 +400,8 @@ class ExitsMachine(QuietMachine):
     def _tick(self, now: Instant) -> Effects:
         out: list[Effect] = [Wake("tick", now.boot_s + TICK_S)]
         if self._watches:
-            out = [*self._all(now), *self._blind(now), *self._upkeep(now), *out]
-        return [*self._halted(now), *self._tell(now), *out]
-
-    def _blind(self, now: Instant) -> list[Effect]:
-        """No deciding price: ask by REST every 5 s; after 60 s a person must know."""
-        blind = []
-        out: list[Effect] = []
-        for name in self._by_product:
-            quote = self._quotes.get(name)
-            lives = (
-                quote is not None
-                and quote.alive_boot_s > 0.0
-                and now.boot_s - quote.alive_boot_s <= self._settings.feed_alive_s_max
-            )
-            if lives:
-                self._blind_since.pop(name, None)
-                out += self._board.gone(f"exits:no_price:{name}")
-                continue
-            blind.append(name)
-            since = self._blind_since.setdefault(name, now.boot_s)
-            rest = self._rest.get(name)
-            unpriced_s = now.boot_s - max(since, rest.received_boot_s if rest is not None else since)
-            if unpriced_s >= self._settings.no_price_critical_s:
-                condition = Condition(
-                    fingerprint=f"exits:no_price:{name}",
-                    level="critical",
-                    active=True,
-                    text=f"{name} is held and has had no price for {unpriced_s:.0f} s, neither by feed nor by REST: its stop cannot act",
-                    values={"product_id": name, "blind_s": round(unpriced_s)},
-                )
-                out += self._board.stand(condition, now)
-            elif rest is not None and unpriced_s < self._settings.rest_age_s_max:
-                out += self._board.gone(f"exits:no_price:{name}")
-        if blind and now.boot_s >= self._asked_at + self._settings.query_s:
-            self._asked_at = now.boot_s
-            self._query_n += 1
-            query = Query(
-                query_id=f"exits:{self._me[1]}:{self._query_n}",
-                reply_to=self.role,
-                kind=QueryKind.BEST_BID_ASK,
-                product_ids=tuple(blind),
-            )
-            out.append(Send("gateway", query))
-        return out
+            out = [*self._all(now), *self._prices.ask(self._by_product, now), *self._upkeep(now), *out]
+        return [*self._halted(now), *self._tell(now), *out, *self._board.repeat(now)]
 
     def _upkeep(self, now: Instant) -> list[Effect]:
         settings, book = self._settings.upkeep, self._book
@@ -546,7 +409,7 @@ class ExitsMachine(QuietMachine):
             return []
         marks = {}
         for name in self._by_product:
-            price = self._price(name, now)
+            price = self._prices.deciding(name, now)
             if price is not None:
                 marks[name] = price.mid
         if book.unbooked or len(marks) < len(self._by_product):
@@ -563,129 +426,11 @@ class ExitsMachine(QuietMachine):
             watch = self._watches[reduction.position_id]
             if not watch.reason:
                 out += self._start(watch, reduction.reason, reduction.values, reduction.size, now)
-                out += self._leave(watch, self._price(watch.position.product_id, now), now)
+                out += self._leave(watch, self._prices.deciding(watch.position.product_id, now), now)
         return out
 
-    # -- telling people ------------------------------------------------------------------------------------------
-
-    def _not_flat(self, watch: Watch, now: Instant) -> list[Effect]:
-        settings, position = self._settings, watch.position
-        waited_s = now.boot_s - watch.since_boot_s
-        if watch.tries < settings.told_after_tries and waited_s < settings.told_after_s:
-            return []
-        return self._board.stand(
-            Condition(
-                fingerprint=f"exits:open:{position.position_id}",
-                level="critical",
-                active=True,
-                text=f"{position.product_id} should be flat ({watch.reason}) and is not, after {watch.tries} tries in {waited_s:.0f} s",
-                values={"size": str(held_size(position)), "last": position.last_exit_ended or "", **dict(watch.values)},
-            ),
-            now,
-        )
-
-    def _restricted(self, watch: Watch, style: str, now: Instant) -> list[Effect]:
-        """The product does not take what an exit wants: at the touch, post-only, or not at all. A person must know."""
-        position = watch.position
-        how = "only post-only orders: the exit rests at the ask" if style else "no exit at all"
-        return self._board.stand(
-            Condition(
-                fingerprint=f"exits:blocked:{position.position_id}",
-                level="critical",
-                active=True,
-                text=f"{position.product_id} should be left ({watch.reason}), but its flags allow {how}",
-                values=dict(watch.values),
-            ),
-            now,
-        )
-
     def _halted(self, now: Instant) -> list[Effect]:
-        """Positions without working exits are reported at once and every 5 minutes (DESIGN section 5)."""
-        fingerprint = "exits:unprotected"
-        killed = self._killed and bool(self._watches)
-        if not killed:
-            self._reported_at = -1e18
-            return self._board.gone(fingerprint)
-        lines = [self._line(watch, now) for watch in self._watches.values()]
-        out: list[Effect] = []
-        if now.boot_s >= self._reported_at + self._settings.unprotected_report_s:
-            self._reported_at = now.boot_s
-            out += [
-                _note("position_unprotected", watch, (), self._line(watch, now)) for watch in self._watches.values()
-            ]
-        condition = Condition(
-            fingerprint=fingerprint,
-            level="critical",
-            active=True,
-            text=f"the kill switch is engaged: {len(lines)} position(s) without working exits: " + "; ".join(lines),
-            values={"remind_s": self._settings.unprotected_report_s},
-        )
-        return [*out, *self._board.stand(condition, now)]
-
-    def _line(self, watch: Watch, now: Instant) -> str:
-        position = watch.position
-        price = self._price(position.product_id, now)
-        if price is None:
-            return f"{position.product_id} {held_size(position)} without a price, stop {watch.stop}"
-        mid = price.mid
-        return (
-            f"{position.product_id} worth {held_size(position) * mid:.2f} USD, "
-            f"{(mid - watch.stop) / mid * 100:.2f} % above its stop {watch.stop}"
-        )
+        return self._teller.unprotected(self._watches.values(), self._prices, now, killed=self._killed)
 
     def _tell(self, now: Instant) -> list[Effect]:
-        """The snapshot for people: on change, at most every 2 s."""
-        if now.boot_s < self._people_at + PEOPLE_S:
-            return []
-        armed = []
-        for watch in self._watches.values():
-            position = watch.position
-            price = self._price(position.product_id, now)
-            mid = price.mid if price is not None else None
-            armed.append(
-                ArmedExit(
-                    position_id=position.position_id,
-                    product_id=position.product_id,
-                    state="blocked" if watch.blocked else "leaving" if watch.reason else "armed",
-                    reason=watch.reason or watch.blocked,
-                    stop_price=watch.stop,
-                    target_price=position.target_price,
-                    hold_until_s=position.hold_until_s,
-                    seen_size=position.seen_size,
-                    attempts=watch.tries,
-                    price=mid,
-                    distance_to_stop_pct=None if not mid else round(float((mid - watch.stop) / mid) * 100, 4),
-                )
-            )
-        told = (tuple(armed), self._state())
-        if told == self._last_told:
-            return []
-        self._last_told = told
-        self._people_at = now.boot_s
-        self._n += 1
-        snapshot = ExitsSnapshot(n=self._n, armed=tuple(armed), trading_state=self._state().value, incarnation=self._me)
-        return [Send("console", snapshot), Send("operator", snapshot)]
-
-
-def _price_of(quote: Quote) -> Price:
-    return Price(bid=quote.bid, ask=quote.ask, exchange_s=quote.exchange_s, received_boot_s=quote.received_boot_s)
-
-
-def _note(code: str, watch: Watch, values: Values, text: str) -> Note:
-    position = watch.position
-    return Note(
-        "decision",
-        {
-            "product_id": position.product_id,
-            "code": code,
-            "text": text,
-            "values": {
-                "position_id": position.position_id,
-                "size": str(held_size(position)),
-                "entry": str(position.average_price),
-                "stop_price": str(watch.stop),
-                "target_price": str(position.target_price),
-                **dict(values),
-            },
-        },
-    )
+        return self._teller.snapshot(self._watches.values(), self._prices, self._state().value, now)

@@ -94,6 +94,13 @@ class ConditionBoard:
         self._at.pop(fingerprint, None)
         return [] if before is None else _tell(evolve(before, active=False))
 
+    def repeat(self, now: Instant) -> list[Effect]:
+        """Those that stand and were last told 10 s ago; for machines that do not call `stand` each time they look."""
+        out: list[Effect] = []
+        for condition in list(self._standing.values()):
+            out += self.stand(condition, now)
+        return out
+
     def standing(self) -> tuple[str, ...]:
         return tuple(self._standing)
 

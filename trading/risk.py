@@ -17,6 +17,7 @@ from attrs import define, evolve
 
 from trading.caps import check_caps, exposures, room_usd, worst_usd
 from trading.data_guards import DataGuardSettings
+from trading.dead_zones import dead_zones
 from trading.denied import Denied, denied, measured
 from trading.limits import cap_numbers
 from trading.machine import (
@@ -120,7 +121,8 @@ class RiskMachine(QuietMachine):
         self._settings = settings
         self._me = me
         self._tiers = dict(tiers)
-        self._groups = groups_of(self._tiers, dict(themes))
+        self._themes = dict(themes)
+        self._groups = groups_of(self._tiers, self._themes)
         self._strategies = strategies
         self._guards = guards
         self._heard: dict[str, float] = {}
@@ -135,6 +137,7 @@ class RiskMachine(QuietMachine):
         self._behind_version: object = None
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
         self._board = ConditionBoard()
+        self._zoned_at: Decimal | None = None
         self._money = MoneyWatch(settings, guards, me, self._board)
 
     # -- the seam ------------------------------------------------------------------------------------------------
@@ -438,8 +441,41 @@ class RiskMachine(QuietMachine):
     # -- the clock -----------------------------------------------------------------------------------------------
 
     def _tick(self, now: Instant) -> Effects:
-        out: list[Effect] = [*self._money.look(self._book, now), *self._late(now), *self._judge(now)]
+        out: list[Effect] = [
+            *self._money.look(self._book, now),
+            *self._zones(now),
+            *self._late(now),
+            *self._judge(now),
+            *self._board.repeat(now),
+        ]
         out.append(Wake("tick", now.boot_s + TICK_S))
+        return out
+
+    def _zones(self, now: Instant) -> list[Effect]:
+        """At the first NAV, and when it moved by a tenth: are there tiers in which no size can pass (domain.md section 17)?"""
+        nav, before = self._money.nav_usd, self._zoned_at
+        if nav is None or "oms" not in self._heard or (before is not None and abs(nav - before) * 10 < before):
+            return []
+        self._zoned_at = nav
+        out: list[Effect] = []
+        zones = dead_zones(nav, self._settings, self._tiers, self._strategies, self._themes)
+        for name in self._tiers:
+            zone = next((one for one in zones if one.tier == name), None)
+            if zone is None:
+                out += self._board.gone(f"risk:dead_zone:{name}")
+                continue
+            condition = Condition(
+                fingerprint=f"risk:dead_zone:{name}",
+                level="warning",
+                active=True,
+                text=zone.sentence(nav),
+                values={
+                    "largest_usd": str(zone.largest_usd),
+                    "least_usd": str(zone.least_usd),
+                    "bound_by": zone.bound_by,
+                },
+            )
+            out += self._board.stand(condition, now)
         return out
 
     def _late(self, now: Instant) -> list[Effect]:

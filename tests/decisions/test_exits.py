@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from tests.decisions.build import BOOT0, D, ME, T0, at, book, catalog_of, notes, position, product, quote, sends, universe_of
+from tests.decisions.build import (
+    BOOT0,
+    ME,
+    T0,
+    D,
+    at,
+    book,
+    catalog_of,
+    notes,
+    position,
+    product,
+    quote,
+    sends,
+    universe_of,
+)
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings, UpkeepSettings
 from trading.machine import PeerRestarted, Woke
@@ -127,7 +141,7 @@ def test_a_suspect_price_that_stands_on_a_living_feed_is_believed():
     assert orders(machine.on_quote(quote(88, now), now)) == []
     assert orders(machine.handle(Woke("tick"), at(3))) == []
     standing = evolve(quote(88, now), alive_boot_s=BOOT0 + 6.5)
-    machine._quotes["BTC-USD"] = standing
+    machine._prices._quotes["BTC-USD"] = standing
     assert len(orders(machine.handle(Woke("tick"), at(6.5)))) == 1
 
 
@@ -156,9 +170,8 @@ def test_the_next_try_has_the_next_number_and_more_tolerance():
 def test_after_a_rejection_it_waits_one_two_four_up_to_ten_seconds():
     machine = exits()
     slide(machine, [96, 93])
-    now_s, n, waits = 3.0, 0, []
-    for _ in range(6):
-        n += 1
+    now_s, waits = 3.0, []
+    for n in range(1, 7):
         machine.handle(book(10 + 2 * n, positions=(position(exit_n=n, exits_open_size=D("0.1")),)), at(now_s))
         machine.handle(book(11 + 2 * n, positions=(position(exit_n=n, last_exit_ended="rejected"),)), at(now_s))
         ended = now_s
@@ -319,7 +332,9 @@ def test_a_person_may_order_an_exit_and_gets_an_answer():
 def test_a_refusal_of_oms_is_waited_out():
     machine = exits()
     first = orders(slide(machine, [96, 93]))[0]
-    machine.handle(ExitVerdict(exit_id=first.exit_id, position_id=first.position_id, admitted=False, code="busy"), at(2.1))
+    machine.handle(
+        ExitVerdict(exit_id=first.exit_id, position_id=first.position_id, admitted=False, code="busy"), at(2.1)
+    )
     assert orders(machine.handle(Woke("tick"), at(2.6))) == []
     assert orders(machine.handle(Woke("tick"), at(3.2)))
 

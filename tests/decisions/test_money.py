@@ -1,0 +1,177 @@
+"""Losses: a flow-neutral high-water mark, latches that only tighten, and rows that survive."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.decisions.build import T0, D, RiskWorld, at, book, position, proposal, quote, rows_of, saves, sends
+from trading.machine import Woke
+from trading.messages.book import Counters
+from trading.messages.control import CommandDone, Condition, LatchSnapshot, Rearm
+from trading.messages.decisions import Verdict
+from trading.money import HighWater, loss_pct
+
+usd = st.decimals(min_value=1, max_value=1_000_000, places=2)
+
+
+@given(
+    nav=usd,
+    peak=st.decimals(min_value=1, max_value=3, places=3),
+    flow=st.decimals(min_value=D("-0.99"), max_value=5, places=2),
+)
+def test_the_drawdown_is_the_same_before_and_after_any_flow(nav, peak, flow):
+    water = HighWater(usd=nav * peak)
+    before = water.drawdown_pct(nav)
+    moved = nav * flow
+    water.update(nav + moved, moved, may_rise=True)
+    after = water.drawdown_pct(nav + moved)
+    assert abs(after - before) < Decimal("0.0001")
+
+
+def test_a_half_booked_fill_sets_no_mark():
+    water = HighWater(usd=D(100))
+    water.update(D(200), D(0), may_rise=False)
+    assert water.usd == D(100)
+
+
+def test_pnl_is_of_what_there_was_before_it():
+    assert loss_pct(D(-30), D(970)) == D(-3)
+
+
+def drawn_down() -> RiskWorld:
+    w = RiskWorld()
+    w.book = book(positions=(position("DOGE-USD", "50"),), cash="5000")
+    w.hear()
+    w.prices["DOGE-USD"] = 76.0
+    for step in (1, 2, 3):
+        w.quotes(at(step / 10))
+    w.hear(at(0.5))
+    w.say(Woke("tick"), at(0.6))
+    return w
+
+
+def test_a_drawdown_latches_is_told_and_denies():
+    w = drawn_down()
+    assert [save.key for save in saves(w.effects, "risk_latches")] == ["max_drawdown"]
+    told = [one for one in sends(w.effects, Condition, "alerts") if one.fingerprint == "risk:max_drawdown"]
+    assert told[0].level == "critical"
+    assert isinstance(w.judge(now=at(0.6)), Verdict)
+    snapshot = sends(w.effects, LatchSnapshot, "oms")[-1]
+    assert [latch.code for latch in snapshot.latches] == ["max_drawdown"]
+    assert snapshot.drawdown_pct >= D(10)
+
+
+def test_a_latch_survives_a_restart_and_a_recovery_of_the_price():
+    w = drawn_down()
+    again = RiskWorld(rows=rows_of(w.effects), me=(1, 2))
+    again.book = w.book
+    again.hear()
+    answer = again.judge()
+    assert isinstance(answer, Verdict)
+    assert answer.code == "max_drawdown"
+
+
+def test_only_a_person_with_a_name_and_a_cause_clears_a_drawdown_latch():
+    w = drawn_down()
+    effects = w.say(Rearm(command_id="c", name="", cause=""), at(0.7))
+    assert not sends(effects, CommandDone)[0].ok
+    effects = w.say(Rearm(command_id="c2", name="ann", cause="seen, accepted"), at(0.7))
+    assert sends(effects, CommandDone)[0].ok
+    row = saves(effects, "risk_latches")[0].row
+    assert row["live"] is False
+    assert "ann" in row["cleared_by"]
+    w.hear(at(0.8))
+    w.say(Woke("tick"), at(1.0))
+    answer = w.judge(proposal(now=at(1.0)), at(1.0))
+    assert answer.code == "strategy_cap", "what denies now is the large position, no longer the latch"
+
+
+def test_a_daily_stop_ends_at_midnight_and_not_before_and_not_on_an_untrusted_clock():
+    w = RiskWorld()
+    w.book = book(counters=Counters(realised=((T0 - 60, D(-400)),)))
+    w.hear()
+    assert w.judge().code == "daily_stop"
+    w.book = book(2)
+    w.hear(at(1))
+    assert w.judge(proposal(proposal_id="p2", now=at(1)), at(1)).code == "daily_stop", (
+        "it does not loosen within its day"
+    )
+    midnight = 86_400 - (T0 % 86_400)
+    w.say(Woke("tick"), at(midnight + 1, trusted=False))
+    assert [save for save in saves(w.effects, "risk_latches") if save.row["live"] is False] == []
+    w.say(Woke("tick"), at(midnight + 1))
+    gone = [save for save in saves(w.effects, "risk_latches") if save.row["live"] is False]
+    assert [save.key for save in gone] == ["daily_stop"]
+
+
+def test_a_bad_tick_makes_no_high_water_mark_and_no_drawdown():
+    w = RiskWorld()
+    w.book = book(positions=(position("DOGE-USD", "50"),), cash="5000")
+    w.hear()
+    w.machine.on_quote(quote(200, at(0.1), product_id="DOGE-USD"), at(0.1))
+    w.say(Woke("tick"), at(0.2))
+    w.machine.on_quote(quote(100, at(0.3), product_id="DOGE-USD"), at(0.3))
+    w.say(Woke("tick"), at(0.4))
+    assert sends(w.effects, LatchSnapshot)[-1].high_water_usd in (None, D(10000))
+    assert saves(w.effects, "risk_latches") == []
+
+
+def test_a_withdrawal_is_no_loss_and_a_deposit_no_gain():
+    w = RiskWorld()
+    w.hear()
+    w.book = book(2, cash="1000", flows_usd=D(-9000))
+    w.hear(at(0.2))
+    w.say(Woke("tick"), at(0.5))
+    assert saves(w.effects, "risk_latches") == []
+    w.book = book(3, cash="50000", flows_usd=D(40000))
+    w.hear(at(0.6))
+    w.book = book(4, cash="49000", flows_usd=D(40000))
+    w.hear(at(0.7))
+    w.say(Woke("tick"), at(1.0))
+    assert saves(w.effects, "risk_latches") == [], "2 % below the mark that the deposit moved"
+    w.book = book(5, cash="44000", flows_usd=D(40000))
+    w.hear(at(1.2))
+    assert [save.key for save in saves(w.effects, "risk_latches")] == ["max_drawdown"]
+
+
+def test_the_mark_is_saved_when_it_matters_and_not_each_tick():
+    w = RiskWorld()
+    for step in range(50):
+        w.book = book(step, cash=str(10_000 + step))
+        w.hear(at(step / 50))
+    assert 2 <= len(saves(w.effects, "risk_water")) <= 8
+
+
+def test_nav_needs_a_living_mark_for_everything_that_is_held():
+    w = RiskWorld()
+    w.book = book(positions=(position("DOGE-USD"),))
+    w.hear()
+    now = at(61)
+    for name in ("BTC-USD",):
+        w.machine.on_quote(quote(100, now, product_id=name), now)
+    for message in (
+        w.kill,
+        w.health,
+        w.universe,
+        evolve(w.catalog, fetched_boot_s=now.boot_s),
+        evolve(w.book, taken_boot_s=now.boot_s),
+    ):
+        w.say(message, now)
+    answer = w.judge(proposal(now=now), now)
+    assert answer.code == "data_unavailable"
+
+
+@pytest.mark.parametrize("cash", ["100", "40"])
+def test_a_dead_zone_is_told_with_its_numbers(cash):
+    w = RiskWorld()
+    w.book = book(cash=cash)
+    w.hear()
+    w.say(Woke("tick"), at(0.5))
+    told = [one for one in sends(w.effects, Condition, "alerts") if one.fingerprint.startswith("risk:dead_zone")]
+    assert told
+    assert "least order is 5.03 USD" in told[0].text
