@@ -22,7 +22,8 @@ from exchange.coinbase import wire
 from exchange.coinbase.asking import Asker, SharedBudgets, Tally, answer
 from exchange.coinbase.budgets import Budgets
 from exchange.coinbase.endpoints import Endpoints
-from exchange.coinbase.gateway import CANCEL, ORDER, QUERY, SETTLING, GatewaySettings
+from exchange.coinbase.gateway_calls import CANCEL, ORDER, QUERY, GatewaySettings
+from exchange.coinbase.gateway_lanes import SETTLING
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
 from exchange.coinbase.transport import Guard, Reply, Resolver, TransportSettings, VenueSession, boot_s

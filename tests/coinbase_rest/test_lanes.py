@@ -305,7 +305,7 @@ def test_check_then_posting_is_atomic_while_other_threads_close_the_fences() -> 
             if boot_s() < until and number - len(outcomes) < 8:
                 number += 1
                 effects += gateway.handle(order(f"bh-{number}", Purpose.EXIT, now_boot_s=now.boot_s), now)
-                gateway._budgets.buckets["orders"].tokens = 8.0
+                gateway._desk.budgets.buckets["orders"].tokens = 8.0
             for called in lanes.results():
                 effects += gateway.handle(called, now)
             for effect in effects:
