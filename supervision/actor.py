@@ -30,6 +30,8 @@ from thespian.actors import (
 from supervision.directory import Directory
 from supervision.messages import (
     Announced,
+    Answered,
+    Call,
     Envelope,
     Ignore,
     Incarnation,
@@ -37,6 +39,7 @@ from supervision.messages import (
     Leaving,
     Ping,
     Pong,
+    Question,
     Ready,
     StopChild,
     WantedChildren,
@@ -84,6 +87,9 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
     def peer_restarted(self, child_id: str, incarnation: Incarnation) -> None:
         """The directory shows a new incarnation of a peer (or a peer that was not there before)."""
 
+    def administered(self, answer: Answered) -> None:
+        """A supervisor's answer to `administer`: `.value`, or OTP's `.word` of refusal and `.detail`."""
+
     def log_failure(self, text: str) -> None:
         """The process is about to end with exit code 70; `text` is the traceback. May not send."""
         print(f"{self.child_id or type(self).__name__} {self.incarnation}: {text}", file=sys.stderr, flush=True)
@@ -105,6 +111,15 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
     def wanted_children(self, supervisor_id: str, version: int, children: Mapping[str, Any]) -> bool:
         """Tell a dynamic supervisor which children (id -> args) it should have. The newest version wins; repeat it freely."""
         return self.tell(supervisor_id, WantedChildren(version, dict(children)))
+
+    def administer(self, supervisor_id: str, question: Question) -> int:
+        """Ask a supervisor (`RestartChild(id)`, `WhichChildren()`, ...). The answer comes to `administered`, with this number."""
+        self._requests += 1
+        path = self.directory.path(supervisor_id)
+        if path is None or not self._transport.post(address_at(path), Call(self._requests, supervisor_id, question)):
+            detail = f"{supervisor_id} is not a running supervisor of this tree"
+            self._transport.deliver(Answered(self._requests, None, "noproc", detail))
+        return self._requests
 
     def leave(self, word: str = "normal") -> None:
         """End after this handler: `terminate(word)`, then exit. The word is the exit reason: "normal" or "shutdown"."""
@@ -132,6 +147,7 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
 
     # ---- the machinery ------------------------------------------------------------------------------------------------
 
+    _requests: int = 0
     _leaving: str | None = None
     _was_ready: bool = False
     _armed_s: float | None = None
@@ -172,6 +188,7 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
         StopChild: "_on_stop",
         ActorExitRequest: "_on_exit_request",
         Announced: "_on_announced",
+        Answered: "_on_answered",
         Envelope: "_on_envelope",
         WakeupMessage: "_on_wakeup",
         WatchMessage: "_on_watch",
@@ -224,7 +241,8 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
             with open("/proc/self/statm", "rb") as file:
                 rss_bytes = int(file.read().split()[1]) * PAGE_BYTES
             age_s = self._transport.take_mailbox_age_s()
-            self._transport.post(sender, Pong(message.incarnation, message.sent_s, age_s, rss_bytes))
+            dropped = self._transport.dropped
+            self._transport.post(sender, Pong(message.incarnation, message.sent_s, age_s, rss_bytes, dropped))
 
     def _on_stop(self, message: StopChild, _sender: Any) -> None:
         if message.incarnation == self.incarnation:
@@ -237,6 +255,9 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
         for entry in self.directory.merge(message.entries, complete=message.complete):
             if entry.path is not None and entry.id != self.child_id:
                 self.peer_restarted(entry.id, entry.incarnation)
+
+    def _on_answered(self, message: Answered, _sender: Any) -> None:
+        self.administered(message)
 
     def _on_envelope(self, message: Envelope, _sender: Any) -> None:
         if self.directory.is_current(message.sender_id, message.sender_incarnation):

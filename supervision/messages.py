@@ -73,6 +73,8 @@ class Pong:
     mailbox_age_s: float
     """The longest that a message waited in the mailbox since the last Pong."""
     rss_bytes: int
+    dropped: int
+    """Messages that its peers did not take in time, since it started."""
 
 
 @frozen
@@ -208,6 +210,8 @@ class ChildRow:
     """Restarts of this child inside its supervisor's window."""
     mailbox_age_s: float
     rss_bytes: int
+    dropped: int
+    """Messages it could not hand over in time, since it started: a receiver that does not read shows at its senders."""
     uptime_s: float
     reason: str
     """Why it last ended, or why it is parked: the last lines."""

@@ -4,8 +4,11 @@ It has one thread and never waits: it forks, sends, kills by pid and returns to 
 downwards it passes the directory on. Only root announces, and only main's word and root's own end reach outside.
 """
 
+# ruff: noqa: PTH108 -- plain paths: this runs at every burial
+
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -50,7 +53,7 @@ from supervision.records import Answer, AskStop, Began, Changed, Exit, Finish, K
 from supervision.spec import ChildSpec, SupervisorSpec, actor_class
 from supervision.unix_base import leave
 from supervision.unix_transport import address_at, framed, path_of
-from supervision.words import Words, leave_words, take_words
+from supervision.words import Words, clear_below, leave_words, take_words
 
 REPORT_EVERY_S = 1.0
 CALLS_MAX = 1000
@@ -83,6 +86,7 @@ class Body:
     """Why we killed it."""
     mailbox_age_s: float = 0.0
     rss_bytes: int = 0
+    dropped: int = 0
 
 
 class Supervisor(SupervisedActor):
@@ -179,7 +183,7 @@ class Supervisor(SupervisedActor):
             args=spec.start if nested else spec.args,
             directory=self._directory_for("all" if nested else spec.hears),
             hears=spec.hears,
-            lock_path=f"{self.settings.lock_folder}/{child_id.replace(':', '_')}.lock",
+            lock_path=self._lock_path(child_id),
             lock_limit_s=spec.start_limit_s,
             settings=self.settings,
         )
@@ -198,6 +202,9 @@ class Supervisor(SupervisedActor):
         if not nested:
             self.wake_in(("start limit", child_id), spec.start_limit_s)
         self.directory.merge([Known(child_id, incarnation, body.path, self.spec.dynamic)])
+
+    def _lock_path(self, child_id: str) -> str:
+        return f"{self.settings.lock_folder}/{child_id.replace(':', '_')}.lock"
 
     def _directory_for(self, hears: str) -> Directory:
         entries = list(self.directory)
@@ -240,7 +247,7 @@ class Supervisor(SupervisedActor):
         body = self.by_path.get(path_of(sender))
         if body is not None and body.incarnation == message.incarnation:
             self.pulses.answered(body.child_id)
-            body.mailbox_age_s, body.rss_bytes = message.mailbox_age_s, message.rss_bytes
+            body.mailbox_age_s, body.rss_bytes, body.dropped = message.mailbox_age_s, message.rss_bytes, message.dropped
 
     def receiveMsg_StartRefusedBySystem(self, message: StartRefusedBySystem, _sender: Any) -> None:  # noqa: N802
         self._do(self.core.exited(message.child_id, Exit("abnormal", message.text), time.monotonic(), random.random()))
@@ -256,6 +263,12 @@ class Supervisor(SupervisedActor):
             self.wake_cancel((timer, body.child_id))
         self._transport.deadAddress(None, address_at(body.path))
         words = take_words(body.path)
+        child = self.core.children.get(body.child_id)
+        if child is not None and child.anonymous:
+            with contextlib.suppress(OSError):  # its id never comes again
+                os.unlink(self._lock_path(body.child_id))
+        if child is not None and isinstance(child.spec.start, SupervisorSpec):
+            clear_below(body.path)
         if words is not None and words.word == "ignore" and not body.killed:
             self._do(self.core.ignored(body.child_id, time.monotonic()))
             return
@@ -427,6 +440,7 @@ class Supervisor(SupervisedActor):
             restarts=self.core.restarts_of(child, now_s),
             mailbox_age_s=body.mailbox_age_s if body else 0.0,
             rss_bytes=body.rss_bytes if body else 0,
+            dropped=body.dropped if body else 0,
             uptime_s=now_s - body.born_s if body else 0.0,
             reason=child.reason,
             dynamic=self.spec.dynamic,

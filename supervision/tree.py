@@ -1,7 +1,6 @@
 """The tree from outside: `start`, and the handle that the starting program holds.
 
-A `Tree` is used from one thread; the program may have others. That thread must live as long as the tree: the processes die with
-the thread that started them.
+Any thread may call a `Tree`. The thread that called `start` must live as long as the tree: its processes die with that thread.
 """
 
 # ruff: noqa: PTH103, PTH110 -- plain paths: this runs in every fork
@@ -12,8 +11,9 @@ import contextlib
 import os
 import pickle
 import resource
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
@@ -94,6 +94,9 @@ class Tree:
         self._requests = 0
         self._answers: dict[int, Any] = {}
         self._mail: list[tuple[str, Any]] = []
+        self._lock = threading.Lock()
+        self._in_line = 0
+        """Threads that wait for their turn at the transport."""
         self._boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
         def letters(main: Any) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class Tree:
 
         self._base = UnixBase(self.folder, letters, keep_fds)
         self._transport: MainTransport = self._base.transport
+        self._transport.on_bell = lambda: self._transport.deliver(None)  # ends the turn of the thread that receives
         self.admin_pid = self._base.admin_pid
 
     # ---- start and end --------------------------------------------------------------------------------------------------------
@@ -153,7 +157,7 @@ class Tree:
             return True
         orderly = True
         if self.alive():
-            self._transport.post(address_at(self._root_path), StopChild(self._incarnation))
+            self._post(address_at(self._root_path), StopChild(self._incarnation))
             self._wait(self._root_ended, limit_s)
             orderly = self._root_ended()
         self.kill_all()
@@ -180,7 +184,7 @@ class Tree:
     def set_draining(self, on: bool) -> None:
         """While draining no restart waits in a backoff."""
         if self.alive():
-            self._transport.post(address_at(self._root_path), SetDraining(on))
+            self._post(address_at(self._root_path), SetDraining(on))
 
     # ---- administration -----------------------------------------------------------------------------------------------------------
 
@@ -289,7 +293,7 @@ class Tree:
             found = self._where(child, 2.0, wait=False)
         except (SupervisorError, TimeoutError):
             return False
-        return found.path is not None and self._transport.post(address_at(found.path), self._enveloped(message))
+        return found.path is not None and self._post(address_at(found.path), self._enveloped(message))
 
     def messages(self) -> list[tuple[str, Any]]:
         """What actors have sent to "main" since the last call: (sender id, body), oldest first."""
@@ -330,9 +334,10 @@ class Tree:
 
     def _request(self, make: Callable[[int], Any], *, limit_s: float) -> Any:
         self._check_alive()
-        self._requests += 1
-        number = self._requests
-        if not self._transport.post(address_at(self._root_path), make(number)):
+        with self._my_turn():
+            self._requests += 1
+            number = self._requests
+        if not self._post(address_at(self._root_path), make(number)):
             self._wait(self._root_ended, 0.5)
             self._check_alive()
         self._wait(lambda: number in self._answers or self._root_ended(), limit_s)
@@ -348,11 +353,37 @@ class Tree:
             if over():
                 return
             left_s = 0.25 if deadline is None else min(0.25, max(0.0, deadline - time.monotonic()))
-            got = self._transport.run(None, timedelta(seconds=left_s))
+            with self._my_turn():
+                if over():  # another thread has received it meanwhile
+                    return
+                got = self._transport.run(None, timedelta(seconds=left_s))
+                if isinstance(got, ReceiveEnvelope):
+                    self._take(got.message)
+            if self._in_line:
+                time.sleep(0.0002)  # a lock is not fair by itself
             if isinstance(got, ReceiveEnvelope):
-                self._take(got.message)
-            elif deadline is not None and time.monotonic() >= deadline:
+                continue
+            if deadline is not None and time.monotonic() >= deadline:
                 return
+
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """The transport is one thread's at a time; whoever waits wakes the one that sits in it."""
+        self._in_line += 1
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._transport.interrupt_wait()
+                self._lock.acquire()
+        finally:
+            self._in_line -= 1
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _post(self, address: Any, message: Any) -> bool:
+        with self._my_turn():
+            return self._transport.post(address, message)
 
     def _take(self, message: Any) -> None:
         match message:

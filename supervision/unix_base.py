@@ -46,7 +46,7 @@ from thespian.system.utilis import actualActorClass, thesplog_control
 
 from supervision.messages import ProcessEnded
 from supervision.unix_transport import Endpoint, UnixTransport, address_at, listen_at, path_of
-from supervision.words import Words, leave_words
+from supervision.words import Words, child_path, leave_words
 
 EXIT_FAILED: Final = 70
 """A handler, `init` or `terminate` raised."""
@@ -126,7 +126,7 @@ class Parent:
         :raises OSError: the system has no room for another process or socket.
         """
         endpoint = self.transport.endpoint
-        path = f"{endpoint.folder}/{secrets.token_hex(6)}"
+        path = child_path(endpoint.path, endpoint.folder)
         listener = listen_at(path)
         mine = Endpoint(path, listener, endpoint.folder, endpoint.key, self.transport.myAddress, letter)
         if not self._listens_for_deaths:

@@ -11,10 +11,32 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+from collections import defaultdict
 
 from attrs import frozen
 
 TEXT_CHARS_MAX = 4000
+TAG_CHARS = 8
+
+
+def child_path(parent_path: str, folder: str) -> str:
+    """A fresh address. Its name carries its parent's tag, so that what a dead supervisor's children leave can be found."""
+    return f"{folder}/{parent_path.rpartition('/')[2][-TAG_CHARS:]}.{secrets.token_hex(TAG_CHARS // 2)}"
+
+
+def clear_below(path: str) -> None:
+    """Remove sockets and words of every process below the dead one at `path`: they died with it, and nobody buried them."""
+    folder, _, name = path.rpartition("/")
+    by_parent: dict[str, list[str]] = defaultdict(list)
+    for entry in os.listdir(folder):  # noqa: PTH208
+        by_parent[entry.partition(".")[0]].append(entry)
+    tags = [name[-TAG_CHARS:]]
+    while tags:
+        for entry in by_parent.pop(tags.pop(), ()):
+            tags.append(entry.removesuffix(".words")[-TAG_CHARS:])
+            with contextlib.suppress(OSError):
+                os.unlink(f"{folder}/{entry}")
 
 
 @frozen
