@@ -12,14 +12,16 @@ import json
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import define, frozen
 
+from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.feed_session import MARKET_CHANNELS, FeedSession, SessionLimits
 from exchange.coinbase.feed_words import Connected, Disconnected, Happening
+from exchange.coinbase.market_socket import MarketSocket
 
 MEMBER_BYTES, MEMBER_S = 256 << 10, 1.0
 FILE_BYTES_MAX = 256 << 20
@@ -157,3 +159,48 @@ def replay(
         happenings = session.tick(frame.boot_s) + session.receive(frame.frame, frame.boot_s)
         if happenings:
             yield frame.boot_s, happenings
+
+
+@frozen(kw_only=True)
+class RecordingDone:
+    """What one `record` has written. reconnects: each begins a new session on replay."""
+
+    folder: Path
+    frames: int
+    written_bytes: int
+    reconnects: int
+    recorder_errors: int
+    reason: str
+
+
+def record(
+    endpoints: Endpoints,
+    products: Sequence[str],
+    folder: Path,
+    seconds: float | None,
+    *,
+    stop: threading.Event | None = None,
+    told: Callable[[int, int], None] = lambda _frames, _bytes: None,
+) -> RecordingDone:
+    """Record the market feed for `seconds` (None: until `stop`). told: (frames, bytes written) once a second."""
+    stop = stop or threading.Event()
+    recorder = FeedRecorder(folder, note=f"{endpoints.ws_market} {','.join(products)}")
+    feed = MarketSocket(endpoints, products, lambda _happenings: None, raw_sink=recorder.take)
+    feed.start()
+    deadline = None if seconds is None else time.monotonic() + seconds
+    try:
+        while not stop.is_set() and (deadline is None or time.monotonic() < deadline):
+            stop.wait(1.0 if deadline is None else max(0.0, min(1.0, deadline - time.monotonic())))
+            told(recorder.frames, recorder.written_bytes)
+    finally:
+        health = feed.health()
+        feed.stop()
+        recorder.close()
+    return RecordingDone(
+        folder=folder,
+        frames=recorder.frames,
+        written_bytes=recorder.written_bytes,
+        reconnects=health.reconnects,
+        recorder_errors=health.counts.get("recorder_errors", 0),
+        reason=health.reason,
+    )

@@ -30,7 +30,8 @@ class ApiKey:
     secret: str = field(repr=_hidden)
 
 
-def _private_key(secret: str) -> tuple[ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, str]:
+def private_key(secret: str) -> tuple[ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, str]:
+    """(key, algorithm) of an API secret; ValueError in a sentence that does not repeat it."""
     text = secret.replace("\\n", "\n")
     if text.lstrip().startswith("-----BEGIN"):
         try:
@@ -57,6 +58,6 @@ def ws_token(key: ApiKey, venue_s: float) -> str:
     """A fresh token for one WebSocket message. venue_s: the venue's clock, seconds UTC. ValueError for an unusable secret,
     in a sentence that does not repeat it.
     """
-    private_key, algorithm = _private_key(key.secret)
+    signer, algorithm = private_key(key.secret)
     claims = {"sub": key.name, "iss": "cdp", "nbf": int(venue_s), "exp": int(venue_s) + TOKEN_S}
-    return jwt.encode(claims, private_key, algorithm=algorithm, headers={"kid": key.name, "nonce": secrets.token_hex()})
+    return jwt.encode(claims, signer, algorithm=algorithm, headers={"kid": key.name, "nonce": secrets.token_hex()})

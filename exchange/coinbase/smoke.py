@@ -29,6 +29,7 @@ from exchange.coinbase.feed_words import (
     Malformed,
     Trade,
     UserSnapshotDone,
+    VenueError,
 )
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.market_socket import MarketSocket
@@ -42,8 +43,6 @@ from trading.values import Side, account_tag, ceil_to_increment
 T = TypeVar("T")
 REQUEST_S_MAX = 10.0
 FEED_S_MAX = 12.0
-PACE_S = 0.12
-"""Between two requests: below 10 a second whatever the latency."""
 DRIFT_S_MAX = 0.15
 FILLS_LOOKED_AT = 20
 
@@ -97,9 +96,14 @@ class _Walk:
     """One session, one question at a time; each becomes a Check."""
 
     def __init__(
-        self, endpoints: Endpoints, key: ApiKey | None, report: SmokeReport, told: Callable[[Check], None]
+        self,
+        endpoints: Endpoints,
+        key: ApiKey | None,
+        report: SmokeReport,
+        pace_s: float,
+        told: Callable[[Check], None],
     ) -> None:
-        self.key, self.report, self._told = key, report, told
+        self.key, self.report, self._pace_s, self._told = key, report, pace_s, told
         self._session = VenueSession(endpoints, key)
         self._guard = Guard()
 
@@ -127,7 +131,7 @@ class _Walk:
         if private and self.key is None:
             self.note(Check(name=name, area=area, ok=None, text="no key"))
             return None, None
-        time.sleep(PACE_S)
+        time.sleep(self._pace_s)
         deadline = boot_s() + REQUEST_S_MAX
         self._guard.watch(self._session, deadline)
         method = "GET" if body is None else "POST"
@@ -165,14 +169,16 @@ def smoke(
     products: Sequence[str] = ("BTC-USD",),
     venue_clock: Callable[[], float] = time.time,
     speed: float = 1.0,
+    pace_s: float = 0.12,
     told: Callable[[Check], None] = lambda _check: None,
 ) -> SmokeReport:
-    """The whole walk, about 10 to 20 s. venue_clock: this computer's idea of venue time; speed: venue seconds a real second.
+    """The whole walk, about 10 to 20 s. venue_clock: this computer's idea of venue time; speed: venue seconds a real second;
+    pace_s: between two requests, so that fewer than 10 a second leave whatever the latency.
 
     Nothing raises: what goes wrong is a Check that is not ok, and a stopper when trading would stop.
     """
     report = SmokeReport(venue=endpoints.rest, mode=mode)
-    walk = _Walk(endpoints, key, report, told)
+    walk = _Walk(endpoints, key, report, pace_s, told)
     try:
         _clock(walk, venue_clock, speed)
         _public(walk, products)

@@ -61,7 +61,7 @@ def back_door(endpoints: Endpoints, path: str, body: dict | list | None = None, 
     context = ssl.create_default_context(cafile=endpoints.ca_file)
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(
-        endpoints.back_door + path, data=data, headers={"Content-Type": "application/json"}
+        endpoints.back_door + path, data=data, headers={"Content-Type": "application/json"}, method=method
     )
     with urllib.request.urlopen(request, context=context, timeout=10) as answer:
         return json.loads(answer.read() or b"null")

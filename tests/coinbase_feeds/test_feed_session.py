@@ -501,7 +501,7 @@ def test_frames_with_parts_missing_or_odd_never_raise_and_never_become_prices(se
         feed.tick(2.0)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.one_of(
         st.text(max_size=200),
@@ -515,7 +515,7 @@ def test_garbage_never_raises_and_is_never_believed(raw):
     assert all(type(h) in (Malformed, VenueError) for h in out)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),

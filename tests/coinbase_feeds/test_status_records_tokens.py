@@ -59,7 +59,7 @@ def test_half_a_summary_is_not_health(key):
     assert not read_summary(json.dumps({**half, key: None}), 5.0).reachable
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.one_of(
         st.binary(max_size=100),
