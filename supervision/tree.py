@@ -264,9 +264,10 @@ class Tree:
             asker.tells_lane_ends = True
             while True:
                 self._post_to(child, message, deadline, asker)
-                answer = self._await_answer(asker, deadline)
-                if answer is None:
+                envelope = self._await_answer(asker, deadline)
+                if envelope is None:
                     raise TimeoutError(f"{child} did not answer {type(message).__name__} within {timeout_s} s")
+                answer = envelope.message
                 if not isinstance(answer, LaneEnded):
                     return answer
                 if not answer.unread:  # else it died without having read the question: ask its successor
@@ -274,7 +275,7 @@ class Tree:
         finally:
             asker.close()
 
-    def _await_answer(self, asker: MainTransport, deadline: float) -> Any:
+    def _await_answer(self, asker: MainTransport, deadline: float) -> ReceiveEnvelope | None:
         """The first message that comes to `asker` (a `LaneEnded` when the peer has ended); None when the time is up."""
         assert self._root_fd is not None
         asker.set_watch([self._root_fd])
@@ -282,7 +283,7 @@ class Tree:
             got = asker.run(None, timedelta(seconds=left_s))
             if isinstance(got, ReceiveEnvelope):
                 if not isinstance(got.message, WatchMessage):
-                    return got.message
+                    return got
                 asker.set_watch([])
                 self._check_alive()
         return None

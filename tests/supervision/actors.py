@@ -11,6 +11,14 @@ import time
 from supervision import Ignore, SupervisedActor
 
 
+def dead(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Obedient(SupervisedActor):
     """Does what a message says: ("echo", x), ("exit", n), ("leave", word), ("raise", text), ("hang", s), ("tell", id, x), ..."""
 
@@ -34,6 +42,11 @@ class Obedient(SupervisedActor):
                 os._exit(code)
             case ("journal", path):
                 self.note(path, f"init {self.child_id}")
+            case ("alone", path):
+                with open(path, "a+") as file:
+                    file.seek(0)
+                    lives = file.read().split()
+                    file.write(f"{os.getpid()}\n" if not lives or dead(lives[-1]) else f"{lives[-1]} is alive\n")
             case ("leave at once", word):
                 self.leave(word)
         return None

@@ -3,15 +3,26 @@
 # ruff: noqa: PTH110, PTH118, PTH120, PTH123, PLW0108
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import supervision
-from supervision import ChildSpec, SupervisorError, SupervisorSpec
+from supervision import (
+    ChildSpec,
+    RestartChild,
+    SupervisedActor,
+    SupervisorError,
+    SupervisorSpec,
+    TerminateChild,
+    WhichChildren,
+)
 from tests.supervision.actors import Listener, Obedient
 from tests.supervision.conftest import child, pid_of
 from tests.support import eventually
@@ -31,6 +42,7 @@ def gone(pid):
 def test_children_of_every_level_answer_once_start_has_returned(plant):
     tree = plant(child("a", args={"n": 1}), child("sub", start=NESTED))
     assert tree.ask("a", ("echo", "x")) == "x"
+    assert tree.ask("a", ("echo", None)) is None
     assert tree.ask("a", ("who",))[3] == {"n": 1}
     assert tree.ask("d", ("who",))[0] == "d"
     assert [row.id for row in tree.which_children()] == ["sub", "a"]
@@ -222,3 +234,110 @@ def test_dotted_paths_name_actors_too(plant):
     )
     assert tree.ask("a", ("echo", 1)) == tree.ask("b", ("echo", 1)) == 1
     assert Obedient.__module__ == "tests.supervision.actors"
+
+
+def test_several_threads_use_one_tree(plant):
+    tree = plant(child("a"), child("b"), intensity=9)
+    with ThreadPoolExecutor(8) as threads:
+        slow = threads.submit(tree.start_child, child("slow", args=("slow", 1.0)))
+        began_s = time.monotonic()
+        assert list(threads.map(lambda n: tree.ask("ab"[n % 2], ("echo", n)), range(40))) == list(range(40))
+        assert refused(tree.start_child, child("slow", args=("slow", 1.0))) == "already_started"
+        assert refused(tree.delete_child, "slow") == "running"
+        assert time.monotonic() - began_s < 0.9, "nobody waited for the slow start"
+        assert isinstance(slow.result(5), int)
+        other = threads.submit(tree.start_child, child("slow2", args=("slow", 30)))
+        eventually(lambda: [row for row in tree.which_children() if row.id == "slow2"])
+        began_s = time.monotonic()
+        assert tree.stop() is True
+        assert time.monotonic() - began_s < 2
+        assert other.exception(5).word in ("noproc", "start_failed")
+
+
+def refused(call, *args):
+    with pytest.raises(SupervisorError) as refusal:
+        call(*args)
+    return refusal.value.word
+
+
+class Operator(SupervisedActor):
+    """Administers the tree from within."""
+
+    def init(self, args):
+        self.answers = {}
+
+    def administered(self, answer):
+        self.answers[answer.request] = answer
+
+    def receiveMsg_tuple(self, message, sender):
+        match message:
+            case ("do", supervisor_id, question):
+                self.send(sender, self.administer(supervisor_id, question))
+            case ("answer", number):
+                self.send(sender, self.answers.get(number))
+
+
+def test_an_actor_administers_supervisors_of_every_level(plant):
+    tree = plant(child("op", start=Operator), child("sub", start=NESTED))
+
+    def do(supervisor_id, question):
+        number = tree.ask("op", ("do", supervisor_id, question))
+        return eventually(lambda: tree.ask("op", ("answer", number)))
+
+    assert do("sub", RestartChild("c")).word == "running"
+    assert do("sub", TerminateChild("c")).word is None
+    assert do("sub", RestartChild("c")).value == pid_of(tree, "c", "sub")
+    assert [row.id for row in do("root", WhichChildren()).value] == ["sub", "op"]
+    assert do("nobody", WhichChildren()).word == "noproc"
+
+
+def test_the_tree_as_a_picture_shows_every_childs_numbers(plant):
+    tree = plant(child("a"), child("sub", start=NESTED), intensity=3)
+    os.kill(pid_of(tree, "a"), signal.SIGKILL)
+    tree.ask("a", ("echo", 1))
+    picture = supervision.draw(tree.snapshot()).splitlines()
+    assert [line.split()[0] for line in picture] == ["state", "root", "├─", "└─", "├─", "└─"]
+    assert picture[2].split()[1:4] == ["a", "running", str(pid_of(tree, "a"))]
+    assert "SIGKILL" in picture[2]
+    assert picture[5].startswith("   └─ d")
+
+
+def test_two_lives_of_one_id_never_overlap_however_its_supervisor_dies(plant, tmp_path):
+    """Each life notes itself in `init` and looks for the one before. c is stopped when its supervisor is killed, and continued."""
+    record = str(tmp_path / "lives")
+    sub = SupervisorSpec(children=[child("c", args=("alone", record))])
+    tree = plant(child("sub", start=sub), intensity=100, period_s=1)
+    for _ in range(15):
+        pid, old = pid_of(tree, "sub"), tree.ask("c", ("who",))[2]
+        os.kill(old, signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(old, signal.SIGCONT)
+        eventually(lambda was=pid: pid_of(tree, "sub"), lambda now, was=pid: now not in (was, "restarting"))
+    tree.ask("c", ("who",))
+    with open(record) as file:
+        lines = file.read().splitlines()
+    assert len(lines) == 16
+    assert not [line for line in lines if "alive" in line]
+
+
+def test_the_dead_leave_no_files_behind(plant):
+    pool = SupervisorSpec(strategy="simple_one_for_one", children=[child("t", restart="temporary")])
+    tree = plant(
+        child("sub", start=SupervisorSpec(children=[child("c"), child("pool", start=pool)])), intensity=100, period_s=1
+    )
+
+    def files():
+        return sorted(path.relative_to(tree.folder).as_posix() for path in Path(tree.folder).rglob("*"))
+
+    tree.start_child(supervisor="pool")
+    before = len(files())
+    for _ in range(5):
+        pid = pid_of(tree, "sub")
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda was=pid: pid_of(tree, "sub"), lambda now, was=pid: now not in (was, "restarting"))
+        pid = tree.start_child(supervisor="pool")
+        tree.ask(pid, ("leave", "normal"))
+        eventually(lambda: tree.which_children(supervisor="pool"), lambda rows: rows == [])
+        tree.start_child(supervisor="pool")
+    eventually(lambda: len(files()), lambda now: now <= before + 1)
