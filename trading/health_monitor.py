@@ -158,7 +158,7 @@ class HealthMonitorMachine(QuietMachine):
     def __init__(self, *, settings: HealthMonitorSettings, me: Incarnation) -> None:
         self._settings = settings
         self._me = me
-        self._states = tuple(BreakerState(rule) for rule in breaker_rules(settings))
+        self._states = tuple(BreakerState(rule, measured=not rule.required) for rule in breaker_rules(settings))
         self._heard: dict[str, Heard] = {}
         self._reconnects = Rate()
         self._restarts: dict[str, Rate] = {}

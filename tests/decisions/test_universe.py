@@ -1,0 +1,336 @@
+"""Universe: eligibility with hysteresis and grace, bans at once, the regime from BTC, and who runs."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.decisions.build import (
+    BOOT0,
+    ME,
+    T0,
+    D,
+    at,
+    bar,
+    book,
+    catalog_of,
+    cooldown,
+    notes,
+    position,
+    product,
+    quote,
+    rows_of,
+    saves,
+    sends,
+)
+from trading.bars import SignalSeries
+from trading.eligibility import look_at
+from trading.machine import PeerRestarted, Woke
+from trading.messages.control import (
+    CatalogSnapshot,
+    Condition,
+    Measured,
+    OperatorOrder,
+    ProductsWanted,
+    UniverseSnapshot,
+)
+from trading.regime import RegimeWatch, classify
+from trading.tiers import default_tiers
+from trading.universe import UniverseMachine
+from trading.universe_settings import RegimeSettings, UniverseSettings
+
+NAMES = ("BTC-USD", "ETH-USD", "SOL-USD")
+
+
+def small(**changes) -> UniverseSettings:
+    tiers = default_tiers()
+    return UniverseSettings(
+        **({"tiers": {"T1": tiers["T1"], "T2": evolve(tiers["T2"], products=("DOGE-USD",))}} | changes)
+    )
+
+
+def universe(settings: UniverseSettings | None = None, *, rows=None, **quoted) -> UniverseMachine:
+    machine = UniverseMachine(settings=settings or small(), me=ME)
+    machine.recover(rows or {}, at())
+    machine.handle(catalog_of((*NAMES, "DOGE-USD"), at()), at())
+    look(machine, 0.5, **quoted)
+    return machine
+
+
+def look(machine: UniverseMachine, seconds: float, only: str = "", **quoted):
+    now = at(seconds)
+    for name in (*NAMES, "DOGE-USD"):
+        changes = quoted if not only or only == name else {}
+        machine.on_quote(quote(100, now, product_id=name, **({"volume": 1_000_000.0} | changes)), now)
+    return list(machine.handle(Woke("review"), now))
+
+
+def entry(machine: UniverseMachine, name: str = "BTC-USD"):
+    return next(one for one in machine._snapshot().entries if one.product_id == name)
+
+
+def test_the_first_look_decides_at_once():
+    machine = universe()
+    assert entry(machine).eligible
+    assert entry(machine).tier == "T1"
+    assert entry(machine).theme == "LAYER1"
+    assert entry(machine, "DOGE-USD").theme == "MEME"
+
+
+def test_a_product_without_a_theme_falls_into_other():
+    tiers = default_tiers()
+    machine = UniverseMachine(
+        settings=UniverseSettings(tiers={"T2": evolve(tiers["T2"], products=("XRP-USD",))}), me=ME
+    )
+    assert entry(machine, "XRP-USD").theme == "OTHER"
+
+
+def test_nothing_is_eligible_before_its_data_is_there():
+    machine = UniverseMachine(settings=small(), me=ME)
+    machine.recover({}, at())
+    machine.handle(Woke("review"), at(1))
+    assert not entry(machine).eligible
+    assert entry(machine).reason == "measuring"
+    machine.handle(catalog_of(NAMES, at()), at(1))
+    machine.on_quote(quote(100, at(2), depth=None, volume=1e6), at(2))
+    machine.handle(Woke("review"), at(2))
+    assert not entry(machine).eligible, "no depth is guessed"
+
+
+@pytest.mark.parametrize(
+    ("quoted", "reason"),
+    [({"spread_bps": 30.0}, "spread_wide"), ({"depth": 30_000.0}, "depth_thin"), ({"volume": 90_000.0}, "volume_low")],
+)
+def test_a_bad_number_must_stand_five_looks_and_a_good_one_two(quoted, reason):
+    machine = universe()
+    for n in range(4):
+        look(machine, 5 * (n + 1), only="BTC-USD", **quoted)
+        assert entry(machine).eligible, "grace"
+    effects = look(machine, 25, only="BTC-USD", **quoted)
+    assert not entry(machine).eligible
+    assert entry(machine).reason == reason
+    assert entry(machine).values
+    assert saves(effects, "universe_eligibility")[0].row["eligible"] is False
+    assert sends(effects, UniverseSnapshot, "risk")
+    look(machine, 30)
+    assert not entry(machine).eligible
+    look(machine, 35)
+    assert entry(machine).eligible
+
+
+def test_leaving_needs_a_worse_number_than_entering():
+    tier, settings, now = default_tiers()["T1"], UniverseSettings(), at()
+    for was, wanted in ((True, ""), (False, "spread_wide")):
+        found = look_at(
+            product(),
+            quote(100, now, spread_bps=22.0, volume=1e6),
+            tier,
+            now,
+            settings,
+            volume_factor=1.0,
+            was_eligible=was,
+        )
+        assert found.reason == wanted
+
+
+def test_volume_is_quote_volume():
+    tier, settings, now = default_tiers()["T1"], UniverseSettings(), at()
+    found = look_at(
+        product(), quote(100, now, volume=99_000.0), tier, now, settings, volume_factor=1.0, was_eligible=False
+    )
+    assert found.reason == "volume_low", "99,000 coins at 100 USD are 9.9 million USD"
+    found = look_at(
+        product(), quote(100, now, volume=101_000.0), tier, now, settings, volume_factor=1.0, was_eligible=False
+    )
+    assert found.reason == ""
+    found = look_at(
+        product(), quote(100, now, volume=101_000.0), tier, now, settings, volume_factor=1.2, was_eligible=False
+    )
+    assert found.reason == "volume_low", "a bear market asks for more"
+
+
+@pytest.mark.parametrize(
+    "change", [{"trading_disabled": True}, {"cancel_only": True}, {"auction_mode": True}, {"status": "delisted"}]
+)
+def test_a_flag_closes_at_once(change):
+    machine = universe()
+    machine.handle(CatalogSnapshot(n=2, products=(product(**change),), fees=None, fetched_boot_s=BOOT0), at(1))
+    assert not entry(machine).eligible
+    assert entry(machine).reason == "exchange_product_status"
+
+
+def test_a_product_listed_yesterday_waits():
+    machine = universe()
+    young = product(new_at_s=T0 - 86_400)
+    machine.handle(CatalogSnapshot(n=2, products=(young,), fees=None, fetched_boot_s=BOOT0), at(1))
+    assert entry(machine).reason == "listed_recently"
+
+
+def test_a_ban_of_the_book_excludes_at_once_and_ends_at_its_time():
+    machine = universe()
+    effects = machine.handle(
+        book(positions=(), cooldowns=(cooldown(kind="ban", left_s=100.0, reason="team_rug"),)), at(1)
+    )
+    assert entry(machine).reason == "red_flag"
+    assert dict(entry(machine).values)["reason"] == "team_rug"
+    assert notes(effects)[0]["code"] == "ineligible:red_flag"
+    machine.handle(book(2, cooldowns=(cooldown(kind="ban", left_s=100.0),)), at(101))
+    look(machine, 102)
+    look(machine, 107)
+    assert entry(machine).eligible
+
+
+def test_a_red_flag_of_the_configuration_excludes_and_becomes_one_ban_in_the_book():
+    machine = UniverseMachine(settings=small(flags={"BTC-USD": "recent_exploit"}), me=ME)
+    orders = sends(machine.recover({}, at()), OperatorOrder, "oms")
+    assert len(orders) == 1
+    assert orders[0].verb == "ban"
+    assert dict(orders[0].args)["symbol"] == "BTC-USD"
+    again = UniverseMachine(settings=small(flags={"BTC-USD": "recent_exploit"}), me=(2, 1))
+    assert sends(again.recover({}, at()), OperatorOrder)[0].command_id == orders[0].command_id, (
+        "the same command, however often"
+    )
+    machine.handle(catalog_of(NAMES, at()), at())
+    look(machine, 1)
+    assert entry(machine).reason == "red_flag"
+
+
+def test_too_few_eligible_products_are_a_condition_and_a_reading():
+    machine = universe(small(eligible_min=4))
+    effects = []
+    for n in range(1, 8):
+        effects += look(machine, 5 * n, only="ETH-USD", spread_bps=90.0)
+    told = sends(effects, Condition, "alerts")
+    assert told
+    assert "only 3 of 4 products are eligible" in told[0].text
+    assert "ETH-USD spread_wide" in told[0].text
+    readings = dict(sends(machine.handle(Woke("measure"), at(40)), Measured, "health_monitor")[0].readings)
+    assert readings["eligible_missing"] == 1.0
+
+
+def test_every_product_of_the_tiers_runs_and_a_held_one_is_never_without_its_symbol():
+    machine = UniverseMachine(settings=small(), me=ME)
+    wanted = sends(machine.recover({}, at()), ProductsWanted, "symbols")[0]
+    assert wanted.products == ("BTC-USD", "DOGE-USD", "ETH-USD", "SOL-USD")
+    effects = machine.handle(book(positions=(position("AAVE-USD"),)), at(1))
+    assert "AAVE-USD" in sends(effects, ProductsWanted, "symbols")[0].products
+    assert sends(effects, ProductsWanted, "symbols")[0].version == wanted.version + 1
+
+
+def test_a_restarted_peer_hears_at_once():
+    machine = universe()
+    assert sends(machine.handle(PeerRestarted("symbols"), at(1)), ProductsWanted, "symbols")
+    assert sends(machine.handle(PeerRestarted("risk"), at(1)), UniverseSnapshot, "risk")
+    assert sends(machine.handle(PeerRestarted("symbol:BTC-USD"), at(1)), UniverseSnapshot)
+
+
+def test_risk_hears_every_half_second_and_symbols_every_ten():
+    machine = universe()
+    effects = []
+    wake = 1.0
+    for _ in range(200):
+        found = list(machine.handle(Woke("publish"), at(wake)))
+        effects += found
+        wake = max(e.at_boot_s for e in found if type(e).__name__ == "Wake") - BOOT0
+        if wake > 31:
+            break
+    assert 58 <= len(sends(effects, UniverseSnapshot, "risk")) <= 62
+    assert 2 <= len(sends(effects, UniverseSnapshot, "symbol:BTC-USD")) <= 4
+    assert 2 <= len(sends(effects, ProductsWanted, "symbols")) <= 4
+
+
+def test_a_restart_remembers_who_was_ineligible():
+    machine = universe()
+    effects = []
+    for n in range(1, 7):
+        effects += look(machine, 5 * n, only="BTC-USD", spread_bps=90.0)
+    again = universe(rows=rows_of(effects), spread_bps=2.0)
+    assert not entry(again).eligible, "the second look of two good ones has not come yet"
+    look(again, 5)
+    assert entry(again).eligible
+
+
+# -- regime ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("t", "v", "name", "confidence"),
+    [
+        (-10.1, 50, "crash", 0.7),
+        (-16, 121, "crash", 0.9),
+        (0, 101, "crash", 0.7),
+        (10, 59, "bull", 0.5),
+        (40, 59, "bull", 0.9),
+        (10, 60, "chop", 0.6),
+        (-5, 50, "bear", 0.5),
+        (-9, 50, "bear", 0.7),
+        (0, 50, "chop", 0.8),
+        (7, 50, "chop", 0.6),
+    ],
+)
+def test_the_regime_follows_its_table(t, v, name, confidence):
+    found = classify(t, v, RegimeSettings())
+    assert found.name == name
+    assert found.confidence == pytest.approx(confidence)
+
+
+def warm(closes) -> SignalSeries:
+    series = SignalSeries()
+    for n, close in enumerate(closes):
+        series.update(n * 3600, close, close * 1.0005, close * 0.9995, close, 10.0)
+    return series
+
+
+def test_too_little_data_is_chop_with_half_confidence():
+    watch = RegimeWatch(RegimeSettings())
+    assert not watch.update(warm([100.0] * 100))
+    assert (watch.now.name, watch.now.confidence) == ("chop", 0.5)
+
+
+def test_it_becomes_worse_at_once_and_better_after_two_hours_that_agree():
+    watch = RegimeWatch(RegimeSettings())
+    series = warm([100.0] * 170)
+    watch.update(series)
+    at_s = 170 * 3600
+    changes = []
+    for close in [93.0, 88.0, 88.0, *[95.0] * 4]:
+        series.update(at_s, close, close, close, close, 10.0)
+        at_s += 3600
+        watch.update(series)
+        changes.append(watch.now.name)
+    assert "crash" in changes[:2]
+
+
+@given(st.lists(st.sampled_from([-20.0, -7.0, 0.0, 15.0]), min_size=5, max_size=60))
+def test_a_better_regime_is_never_believed_from_one_bar(moves):
+    settings = RegimeSettings()
+    watch = RegimeWatch(settings)
+
+    class Hours:
+        warm_168 = True
+        volatility_pct = 40.0
+        return_168_pct = 0.0
+
+    hours = Hours()
+    names = []
+    for move in moves:
+        hours.return_168_pct = move
+        watch.update(hours)
+        names.append(watch.now.name)
+    rank = settings.multiplier
+    for n in range(1, len(names)):
+        if rank[names[n]] > rank[names[n - 1]]:
+            assert classify(moves[n - 1], 40.0, settings).name == names[n] or n == 0
+
+
+def test_the_regime_multiplies_sizes_by_one_table():
+    machine = universe()
+    start = int(T0) - 170 * 3600
+    for n in range(170):
+        close = 100.0 * (1 - 0.001) ** n
+        machine.on_bar(bar(close, start + n * 3600, bar_s=3600, backfill=True), at())
+    assert machine._snapshot().regime == "crash"
+    assert all(one.size_multiplier == 0.0 for one in machine._snapshot().entries)
+    assert D(str(RegimeSettings().multiplier["bull"])) == D("1.2")
