@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from exchange.simulator.execution import Filled
 from exchange.simulator.orders import Order
 from simulation.fuzz.venue import Request
 from simulation.process import Process, State
 from trading.machine import Instant, Note, Row, Save
-from trading.messages.control import Condition, OperatorOrder
-from trading.messages.decisions import Approved, ExitOrder
+from trading.messages.book import BookSnapshot
+from trading.messages.control import (
+    CatalogSnapshot,
+    Condition,
+    HealthSnapshot,
+    KillSnapshot,
+    OperatorOrder,
+    UniverseSnapshot,
+)
+from trading.messages.decisions import Approved, ExitOrder, Verdict
 from trading.messages.orders import PlaceOrder, QueryKind
 from trading.values import Purpose, is_ours
 
@@ -33,10 +42,17 @@ ADOPT_S = 30.0
 TELL_S = 30.0
 ARM_S = 5.0
 STOP_S = 10.0
+SEND_BY_S = 2.0
+LEASE_S = 2.0
+LEASE_SLACK_S = 1.5  # a snapshot is as young as its arrival, and the schedule may have delayed it
+RESTING_S = 5.0
+PAUSED_S = 11.0  # a snapshot that was lost is repeated within 10 s
+GUARDIAN_S = 40.0
 LISTING_SLACK_S = 1.5
 REQUESTS_PER_S_MAX = 30
 QUOTE_AGE_S_MAX = 12.0
 _OVER = frozenset({"filled", "canceled", "expired", "rejected", "not_placed", "denied"})
+PERMISSIONS = (KillSnapshot, HealthSnapshot, UniverseSnapshot, CatalogSnapshot, BookSnapshot)
 _EPSILON = Decimal("0.000001")
 
 
@@ -76,6 +92,12 @@ class Checkers:
         self.works_since: dict[str, float] = {}
         self.answered: dict[QueryKind, float] = {}
         self.last_cancel: dict[str, float] = {}
+        self.booked: dict[tuple[str, str], str] = {}  # (entry id, trade id) -> key of the row that books it
+        self.by_proposal: dict[str, str] = {}
+        self.heard: dict[str, float] = {}  # owner of a permission -> when it last told risk
+        self.paused_since: float | None = None
+        self._committing: Process = self.stage.processes["oms"]
+        self.ready_beat_boot_s = self.stage.boot_s
         self._recent: deque[float] = deque()
         self._obligations: list[tuple[float, int, Callable[[], None]]] = []
         self._n = 0
@@ -84,6 +106,7 @@ class Checkers:
         self.venue.left.append(self._left)
         self.venue.arrived.append(self._arrived)
         self.venue.answered.append(self._answered)
+        self.venue.filled.append(self._sold)
         self.stage.failed = self._raised
         world.hooks.append(self._hook)
         self.kill_changed()
@@ -121,6 +144,8 @@ class Checkers:
             self.kill_changed()
         elif what == "lost":
             self.lost_at = self.stage.boot_s
+            self.booked.clear()
+            self.by_proposal.clear()
             self.intents.clear()
             self.by_intent.clear()
         elif what.startswith("left "):
@@ -157,13 +182,45 @@ class Checkers:
         if child.alive:
             self.broken("I17", f"{child} outlives its supervisor {parent} by 2 s")
 
-    def sent(self, process: Process, role: str, message: object, now: Instant) -> None:  # noqa: ARG002
+    def sent(self, process: Process, role: str, message: object, now: Instant) -> None:
         if isinstance(message, Approved):
             self.approvals[message.approval_id] = message
+            self._leases(message, now)
+        elif isinstance(message, PlaceOrder) and role == "gateway":
+            row = self.intents.get(message.client_order_id)
+            if row is not None and float(row["saved_boot_s"] or 0.0) < process.started_boot_s:
+                self.broken(
+                    "I9", f"{process} sends {message.client_order_id} again, which an incarnation before it decided"
+                )
+        elif isinstance(message, Verdict):
+            coid = self.by_proposal.get(message.proposal_id)
+            if not message.admitted and coid is not None and coid in self.intents:
+                self.broken(
+                    "I14", f"risk denies {message.proposal_id} ({message.code}), whose intent {coid} stands in the book"
+                )
+        elif isinstance(message, PERMISSIONS):
+            if role == "risk":
+                self.heard[process.role] = now.boot_s
+            if isinstance(message, KillSnapshot):
+                self._kill_told(process, message)
         elif isinstance(message, ExitOrder):
             self.exit_ids[message.exit_id] = None
         elif isinstance(message, Condition) and role == "alerts" and message.active:
             self.told.setdefault(message.fingerprint, now.boot_s)
+
+    def _leases(self, approved: Approved, now: Instant) -> None:
+        """Law 4: risk approves on permissions younger than 2 s, whoever is silent."""
+        for owner in ("kill_switch", "health_monitor", "universe", "catalog", "oms"):
+            age_s = now.boot_s - max(self.heard.get(owner, -1e9), self.works_since.get("risk", 0.0))
+            if age_s > LEASE_S + LEASE_SLACK_S + self.stage.latency_s:
+                self.broken(
+                    "I12", f"{approved.approval_id} is approved while {owner} has been silent for {age_s:.1f} s"
+                )
+
+    def _kill_told(self, process: Process, message: KillSnapshot) -> None:
+        record = self.world.kill_store.rows("kill").get("record")
+        if record is not None and record.get("engaged") and not message.engaged:
+            self.broken("I6", f"{process} says not engaged while the record says engaged")
 
     def noted(self, process: Process, note: Note, now: Instant) -> None:
         pass
@@ -171,6 +228,7 @@ class Checkers:
     def committed(self, process: Process, message: object, saves: list[Save], now: Instant) -> None:
         self.checks += 1
         role = process.role
+        self._committing = process
         if role == "oms":
             positions = False
             for save in saves:
@@ -202,6 +260,8 @@ class Checkers:
         self.by_intent[str(row["intent_id"])] = row
         if row.get("external"):
             return
+        if row.get("proposal_id"):
+            self.by_proposal[str(row["proposal_id"])] = coid
         approval = str(row["approval_id"])
         if approval in self.used_approvals:
             self.broken("I14", f"approval {approval} stands behind {self.used_approvals[approval]} and {coid}")
@@ -224,12 +284,17 @@ class Checkers:
             self.broken("I14", f"entry {coid} has no approval of risk")
         else:
             self._caps(coid, approved)
+            if approved.version != self._judged_version():
+                self.broken(
+                    "I3",
+                    f"{coid} is admitted on version {approved.version[1]} of the book, which is at {self._judged_version()[1]}",
+                )
         for key, cooldown in self.stage.store("oms").rows("cooldowns").items():
             # Rows of this very transaction are there already; a cooldown that begins now is no breach of itself.
             until_s = float(cooldown["until_s"] or 0.0)
             if cooldown["product_id"] == product and cooldown.get("live", True) and until_s > now.venue_s:
                 self.broken("I7", f"{product} is entered while {key} stands for {until_s - now.venue_s:.1f} s more")
-        started = self.stage.processes["oms"].started_boot_s
+        started = self._committing.started_boot_s
         for order in self.venue.ours_open():
             listed_boot_s = self._listed_boot_s(order)
             if listed_boot_s + LISTING_SLACK_S < started and not self._known(order):
@@ -282,6 +347,12 @@ class Checkers:
                     "I3", f"with {coid} {scope} {key or 'account'} stands at {total:.2f} USD, its cap is {limit:.2f}"
                 )
 
+    def _judged_version(self) -> tuple[tuple[int, int], int]:
+        """The version that this handle found: it raises n once, with the intent."""
+        oms: Any = self._committing.machine
+        incarnation, n = oms.desk.version
+        return incarnation, n - 1
+
     def _has_row(self, coid: str) -> bool:
         """Whether the bot can know that this order is its own: after a lost store its fills are foreign until adopted."""
         row = self.intents.get(coid)
@@ -296,6 +367,8 @@ class Checkers:
             self.broken("I1", f"{coid} is at the venue and no intent row was committed")
         if len(self.venue.by_client_id(coid)) > 1:
             self.broken("I2", f"two orders of one intent at the venue: {coid}")
+        if order.time_in_force != "IMMEDIATE_OR_CANCEL" and order.end_time_s is None:
+            self.broken("I5", f"{coid} may rest at the venue for ever: it carries no end_time")
         if coid in self.superseded and not order.terminal:
             self.broken("I2", f"{coid} arrives after {self.superseded[coid]} has replaced it")
         oms_row = self.stage.store("oms").rows("orders").get(coid)
@@ -331,8 +404,10 @@ class Checkers:
             self.broken("I9", f"an old incarnation of gateway posts {coid}")
         if order.gateway_incarnation != request.incarnation:
             self.broken("I9", f"{coid}, bound to another incarnation of gateway, is posted")
-        if now >= order.send_by_boot_s + 0.001:
-            self.broken("I12", f"{coid} leaves {now - order.send_by_boot_s:.3f} s after its send-by: its price is old")
+        row = self.intents.get(coid)
+        decided = float(row["decided_boot_s"] or now) if row is not None else now
+        if now >= decided + SEND_BY_S + 0.005:
+            self.broken("I12", f"{coid} leaves {now - decided:.3f} s after its decision: its price is old")
         if order.purpose is not Purpose.FLATTEN:
             since = self.engaged_since
             if since is not None and now > since + KILL_POST_S:
@@ -384,18 +459,40 @@ class Checkers:
         if working > held + _EPSILON and self.world.foreign:
             self.broken("I14", f"exits of {product} sell {working} of {held} held; {coid} would touch coins of others")
 
+    def _sold(self, filled: Filled) -> None:
+        fill = filled.fill
+        if fill.side == "SELL" and self.lost_at is None and self.venue.held_by_fills(fill.product_id) < 0:
+            self.broken(
+                "I14", f"more {fill.product_id} was sold than the bot ever bought: coins of others were touched"
+            )
+
     def _answered(self, kind: QueryKind) -> None:
         self.answered[kind] = self.stage.boot_s
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
     def _order_row(self, row: Row, now: Instant) -> None:
-        coid = str(row["client_order_id"]) if "client_order_id" in row else ""
-        if not coid or coid in self.cancel_since:
-            return
-        if row.get("cancel_reason") and row.get("venue_order_id") and str(row["status"]) not in _OVER:
+        coid = str(row["client_order_id"])
+        status = str(row["status"])
+        if status in _OVER:
+            self._released(coid, status)
+        elif coid not in self.cancel_since and row.get("cancel_reason") and row.get("venue_order_id"):
             self.cancel_since[coid] = now.boot_s
             self.owe(now.boot_s + TELL_S + 0.5, lambda: self._cancel_due(coid))
+
+    def _released(self, coid: str, status: str) -> None:
+        """A reservation is released by a proved end only: nothing of it works at the venue or is on its way there."""
+        for order in self.venue.by_client_id(coid):
+            if not order.terminal:
+                self.broken("I3", f"{coid} is {status} in the book, its reservation released, and works at the venue")
+        arrival = self.venue.in_flight.get(coid)
+        row = self.intents.get(coid)
+        if arrival is None or row is None or arrival not in self.venue.will_place:
+            return
+        end_s = float(row["end_time_s"] or 0.0)
+        arrives_s = self.venue.now_s + (arrival - self.stage.boot_s) * self.stage.speed
+        if end_s and arrives_s < end_s:
+            self.broken("I3", f"{coid} is {status} in the book and its request is still on its way to the venue")
 
     def _cancel_due(self, coid: str) -> None:
         row = self.stage.store("oms").rows("orders").get(coid)
@@ -426,6 +523,10 @@ class Checkers:
             for f in self.venue.engine.fill_list
             if f.entry_id == row.get("entry_id") and f.trade_id == row.get("trade_id")
         ]
+        trade = (str(row.get("entry_id")), str(row.get("trade_id")))
+        other = self.booked.setdefault(trade, key)
+        if other != key:
+            self.broken("I8", f"trade {trade[1]} is booked twice, as {other} and as {key}")
         if len(fills) != 1:
             self.broken("I8", f"fill {key} is booked and the ledger has {len(fills)} of it")
         elif fills[0].size != Decimal(str(row["base_size"])) or fills[0].price != Decimal(str(row["price"])):
@@ -471,7 +572,10 @@ class Checkers:
             self.engaged_since = now
             wanted = [o.order_id for o in self.venue.ours_open() if self._listed_boot_s(o) <= now]
             self.owe(now + KILL_CANCEL_S, lambda: self._kill_cancels(now, wanted))
-        elif not engaged and self.engaged_since is not None:
+        record = self.world.kill_store.rows("kill").get("record")
+        paused = bool(record and record.get("paused"))
+        self.paused_since = (self.paused_since or now) if paused else None
+        if not engaged and self.engaged_since is not None:
             self.engaged_since = None
             if type(message).__name__ != "Rearm":
                 self.broken("I6", f"the kill switch is disarmed by {type(message).__name__}, not by a person")
@@ -513,6 +617,7 @@ class Checkers:
                         "I5", f"{order.client_order_id} is listed for {ADOPT_S:.0f} s and neither adopted nor cancelled"
                     )
         self._armed(now)
+        self._resting(now)
         asked = self.world.stop_asked_boot_s
         if (
             asked is not None
@@ -521,6 +626,52 @@ class Checkers:
             and self.world.main_awake_since <= asked
         ):
             self.broken("I4", f"not gone {now - asked:.1f} s after the stop was asked")
+
+    def _resting(self, now: float) -> None:
+        """Entries that should have been asked away: past their time to live, or since entries are no longer allowed."""
+        since = self._since("oms")
+        beat = self.world.files.beat
+        if beat is not None and beat.state == "ready":
+            self.ready_beat_boot_s = max(self.ready_beat_boot_s, beat.boot_s)
+        silent_s = now - max(self.ready_beat_boot_s, self.venue.last_failure_boot_s, self._since_alive("guardian"))
+        for order in self.venue.ours_open():
+            coid = order.client_order_id
+            row = self.stage.store("oms").rows("orders").get(coid)
+            intent = self.intents.get(coid)
+            if (
+                silent_s > GUARDIAN_S
+                and self.last_cancel.get(order.order_id, -1e9) < now - GUARDIAN_S
+                and now > self._listed_boot_s(order) + GUARDIAN_S
+            ):
+                self.broken("I5", f"{coid} rests and nobody cancels it, {silent_s:.0f} s after the last ready beat")
+            if (
+                row is None
+                or intent is None
+                or order.side != "BUY"
+                or row.get("cancel_reason")
+                or not self._known(order)
+            ):
+                continue
+            patience = max(since, self.venue.last_failure_boot_s) + RESTING_S
+            after_s = intent.get("cancel_after_s")
+            trusted = self.stage.trusted and "oms" not in self.stage.distrusted
+            if (
+                after_s is not None
+                and trusted
+                and now > patience
+                and self.venue.now_s > float(after_s) + RESTING_S * self.stage.speed
+            ):
+                self.broken("I15", f"no cancel of {coid} was asked although its time to live is over")
+            if (
+                self.paused_since is not None
+                and now > max(self.paused_since, self._since("kill_switch")) + PAUSED_S
+                and now > patience + PAUSED_S
+            ):
+                self.broken("I15", f"{coid} still rests, uncancelled, since entries are paused")
+
+    def _since_alive(self, role: str) -> float:
+        process = self.stage.processes.get(role)
+        return process.started_boot_s if process is not None and process.works else float("inf")
 
     def _armed(self, now: float) -> None:
         exits: Any = self.stage.machine("exits")

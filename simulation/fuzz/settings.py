@@ -11,6 +11,7 @@ from trading.data_guards import DataGuardSettings
 from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorSettings
 from trading.oms_settings import OmsSettings, OutcomeCooldowns
+from trading.protections import Protections
 from trading.risk_settings import CapSettings, PacingSettings, RiskSettings
 from trading.strategies.registry import StrategySettings
 from trading.tiers import TierSettings, default_themes, default_tiers
@@ -31,8 +32,11 @@ class MachineSettings:
     guards: DataGuardSettings
 
 
-def machine_settings() -> MachineSettings:
-    """Caps: 4 % a product, 6 % the theme of all of them: two entries of 3 % fill both, so that a third must be denied."""
+def machine_settings(protections: Protections) -> MachineSettings:
+    """Caps: 4 % a product, 6 % the theme of all of them: two entries of 3 % fill both, so that a third must be denied.
+
+    lease and quote_age are numbers of risk's settings: taken out, they are very large.
+    """
     caps = CapSettings(
         total_pct=Decimal(8), per_asset_pct=Decimal(4), theme_pct={"LAYER1": Decimal(6), "OTHER": Decimal(6)}
     )
@@ -45,7 +49,12 @@ def machine_settings() -> MachineSettings:
         oms=OmsSettings(cooldowns=cooldowns, snapshot_every_s=1.2),
         exits=ExitsSettings(),
         health=HealthMonitorSettings(hold_s=1.0, throttled_hold_s=2.0, off=FEEDS),
-        risk=RiskSettings(caps=caps, pacing=pacing),
+        risk=RiskSettings(
+            caps=caps,
+            pacing=pacing,
+            lease_s=2.0 if protections.lease else 1e9,
+            quote_age_s_max=5.0 if protections.quote_age else 1e9,
+        ),
         tiers=default_tiers(),
         themes=default_themes(),
         strategies={"price_move": StrategySettings(enabled=True, budget_pct=Decimal(15))},

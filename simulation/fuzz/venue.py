@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from exchange.coinbase.wire import order_request
 from exchange.simulator.accounts import FeeTier
@@ -40,6 +40,7 @@ from trading.messages.orders import (
     CancelsAnswered,
     Fees,
     OrderOutcome,
+    OrderStyle,
     OutcomeKind,
     Page,
     PageItem,
@@ -142,6 +143,7 @@ class FuzzVenue:
         self.filled: list[Callable[[Filled], None]] = []
         self.answered: list[Callable[[QueryKind], None]] = []
         self.in_flight: dict[str, float] = {}  # client order id -> when its request will arrive, boot clock
+        self.will_place: dict[float, None] = {}  # arrivals whose request will be processed
         self.answers = True  # False: a black hole
         self.last_failure_boot_s = 0.0  # when a question was last not answered
         self.listed_at_boot_s: dict[str, float] = {}
@@ -210,8 +212,11 @@ class FuzzVenue:
         if self.stage.boot_s > minted_boot_s + JWT_S:
             return outcome(OutcomeKind.REJECTED, "http_401")
         known = len(self.engine.orders)
+        body = order.body
+        if body.style is OrderStyle.LIMIT_GTD and body.end_time_s is None:  # without the protection gtd only
+            body = evolve(body, style=OrderStyle.LIMIT_GTC)
         try:
-            answer = self.engine.create_order(order_request(order.client_order_id, order.body), self.now_s)
+            answer = self.engine.create_order(order_request(order.client_order_id, body), self.now_s)
         except BadRequestError:
             return outcome(OutcomeKind.REJECTED, "http_400")
         self.drain()
@@ -384,6 +389,8 @@ class GatewayWire:
             arrival = self.venue.settings.there_s + fate.hold_s
             if isinstance(request, PlaceOrder):
                 self.venue.in_flight[request.client_order_id] = self.stage.boot_s + arrival
+                if not fate.refuse_before:
+                    self.venue.will_place[self.stage.boot_s + arrival] = None
             self.stage.after(arrival, lambda: self._arrive(process, call, fate, minted))
         if not self.venue.answers:
             self.venue.last_failure_boot_s = self.stage.boot_s

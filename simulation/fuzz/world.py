@@ -6,7 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from attrs import evolve
 
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.simulator.execution import Filled, OrderChanged
@@ -27,7 +29,7 @@ from trading.health_monitor import HealthMonitorMachine
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
 from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Save, Send
 from trading.messages.control import Engage, FenceSeen, Leave, OperatorOrder, Pause, Rearm, Resume, RootEnded, StopAsked
-from trading.messages.decisions import Verdict
+from trading.messages.decisions import Approved, Verdict
 from trading.messages.market import Quote
 from trading.messages.orders import FeedReset, OrderUpdate
 from trading.oms import OmsMachine
@@ -57,6 +59,26 @@ class Supervisor(QuietMachine):
 
     def handle(self, message: object, now: Instant) -> Effects:  # noqa: ARG002
         return ()
+
+
+class FallibleRisk(RiskMachine):
+    """The real risk, whose arithmetic the schedule may spoil (`wrong_risk`), to see whether oms's assertion stands."""
+
+    def __init__(self, *, world: World, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._world = world
+
+    def handle(self, message: object, now: Instant) -> Effects:
+        effects = super().handle(message, now)
+        if self._world.risk_factor == 1:
+            return effects
+        return tuple(self._spoiled(effect) for effect in effects)
+
+    def _spoiled(self, effect: Effect) -> Effect:
+        if isinstance(effect, Send) and isinstance(effect.message, Approved):
+            approved = effect.message
+            return Send(effect.role, evolve(approved, base_size=approved.base_size * self._world.risk_factor))
+        return effect
 
 
 class World:
@@ -106,8 +128,9 @@ class World:
         self._counting = False
         self._chance = random.Random(f"updates:{schedule.seed}")
         self._main_gone = False
+        self.risk_factor = 1
         self._sequence = 0
-        self._settings = machine_settings()
+        self._settings = machine_settings(self.protections)
         self.venue.changed.append(self._tell_update)
         self.venue.filled.append(self._tell_fill)
         self._build()
@@ -153,7 +176,7 @@ class World:
         stage.add("exits", lambda me: ExitsMachine(settings=s.exits, me=me, caps=s.risk.caps), parent="trading")
         stage.add(
             "risk",
-            lambda me: RiskMachine(settings=s.risk, me=me, tiers=s.tiers, themes=s.themes, strategies=s.strategies, guards=s.guards),
+            lambda me: FallibleRisk(world=self, settings=s.risk, me=me, tiers=s.tiers, themes=s.themes, strategies=s.strategies, guards=s.guards),
             parent="trading", bell=False,
         )  # fmt: skip
         for product_id in self.products:
@@ -351,6 +374,24 @@ class World:
         if base in wallets.by_currency:
             wallet = wallets.by_currency[base]
             wallet.total -= wallet.available * Decimal(str(part))
+
+    def _do_wrong_risk(self, factor: int) -> None:
+        """Risk's arithmetic is wrong from now on: what it approves is so many times too large."""
+        self.risk_factor = factor
+
+    def _do_gone(self) -> None:
+        """The whole bot dies and nobody starts it again; the guardian, a program of its own, lives."""
+        self._main_gone = True
+        self.stage.kill("main")
+
+    def _do_hold(self, _: object = None) -> None:
+        """A pause that lasts."""
+        self.stage.post("kill_switch", Pause(command_id=self._command(), name=PERSON, cause="lunch"))
+
+    def _do_never(self, role: str) -> None:
+        """A role that dies and is not started again (its supervisor's doing, not ours to judge here)."""
+        self.stage.specs[role].restart = False
+        self.stage.kill(role)
 
     def _do_deposit(self, product: str, size: Decimal) -> None:
         self.venue.engine.wallets.deposit(product.partition("-")[0], size, self.venue.now_s)
