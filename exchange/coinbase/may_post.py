@@ -86,7 +86,7 @@ def may_post(
         return _no(facts.placing_closed)
     return (
         _fenced(order, facts, settings, protections)
-        or _unfit(order)
+        or _unfit(order, protections)
         or _product(order, facts, settings)
         or _quote(order, facts, settings, protections)
     )
@@ -112,11 +112,11 @@ def _fenced(order: PlaceOrder, facts: PostFacts, settings: PostingSettings, prot
 _DIES_BY_ITSELF = frozenset({OrderStyle.LIMIT_IOC, OrderStyle.LIMIT_FOK})
 
 
-def _unfit(order: PlaceOrder) -> Refusal | None:
+def _unfit(order: PlaceOrder, protections: Protections) -> Refusal | None:
     """Every body carries its own death, and a limit price."""
     body = order.body
     if body.style is OrderStyle.LIMIT_GTD:
-        if body.end_time_s is None:
+        if body.end_time_s is None and protections.gtd:
             return _no("end_time_missing", "what may rest must be good till a date")
     elif body.style not in _DIES_BY_ITSELF:
         return _no("style_not_allowed", f"{body.style} has no limit or no end")
