@@ -88,8 +88,10 @@ def test_a_listing_as_long_as_the_venue_lists_at_most_proves_no_absence() -> Non
     assert not page.complete
 
 
-def test_questions_are_retried_with_backoff_until_they_are_answered() -> None:
+def test_questions_are_retried_with_backoff_until_they_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """502 with HTML, 503, a reset, HTML with 200, then the answer: what coinbase.md section 8 reports of incidents."""
+
+    monkeypatch.setattr("exchange.coinbase.asking.BACKOFF_S", 0.02)
 
     def serve(request: Request, answer: Answer) -> None:
         match len(venue.requests):
@@ -115,14 +117,14 @@ def test_questions_are_retried_with_backoff_until_they_are_answered() -> None:
 def test_retry_after_is_obeyed(status: int) -> None:
     def serve(request: Request, answer: Answer) -> None:
         if len(venue.requests) == 1:
-            answer.text(status, "", {"Retry-After": "1"})
+            answer.text(status, "", {"Retry-After": "0.4"})
         else:
             answer.json({"epochMillis": "1790735849298"})
 
     with Venue(serve) as venue:
         called = done(venue, query(QueryKind.CLOCK), 5.0, settings=FAST)
         first, second = (request.at_s for request in venue.requests)
-    assert second - first >= 1.0
+    assert second - first >= 0.4
     assert (called.throttled, called.outcome.complete) == (int(status == 429), True)
 
 
@@ -145,9 +147,9 @@ def test_a_refused_question_is_not_asked_again() -> None:
 def test_a_question_ends_at_its_deadline() -> None:
     with Venue(lambda request, answer: answer.silence()) as venue:
         started = boot_s()
-        page = ask(venue, QueryKind.CLOCK, 1.0)
+        page = ask(venue, QueryKind.CLOCK, 0.5)
     assert not page.complete
-    assert boot_s() - started < 2.0
+    assert boot_s() - started < 1.5
 
 
 def test_pages_and_retries_keep_to_the_budget() -> None:

@@ -17,7 +17,7 @@ def fresh(now_boot_s: float = 0.0, **changes: object) -> Budgets:
     st.floats(0.5, 20.0),
     st.floats(1.0, 20.0),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_window_ever_holds_more_than_burst_plus_rate(
     asks: list[tuple[float, bool]], per_s: float, burst: float
 ) -> None:

@@ -152,7 +152,7 @@ def test_readers_never_see_a_half_written_fence(run: Path) -> None:
     f.write_kill_record(run, KillRecord())
     reader = threading.Thread(target=read)
     reader.start()
-    for number in range(300):
+    for number in range(100):
         f.write_kill_record(run, KillRecord(engaged=False, cause="x" * (number % 50)))
         f.write_beat(run, Beat(number, "ready", float(number)))
     stop.set()

@@ -141,7 +141,7 @@ def test_a_tls_handshake_that_never_ends_is_not_sent_at_the_deadline() -> None:
 
     with Venue(good, greet=drip) as venue:
         started = boot_s()
-        found = place(venue, 1.0)
+        found = place(venue, 0.6)
     assert found.kind is OutcomeKind.NOT_SENT
     assert boot_s() - started < 2.0
 
@@ -158,9 +158,9 @@ def test_a_server_sends_one_byte_a_second_and_the_total_deadline_holds() -> None
 
     with Venue(drip) as venue:
         started = boot_s()
-        found = place(venue, 1.0)
+        found = place(venue, 0.6)
         assert found.kind is OutcomeKind.UNKNOWN
-        assert 0.9 < boot_s() - started < 2.0
+        assert 0.5 < boot_s() - started < 1.6
 
 
 def test_the_venue_is_a_black_hole_and_every_call_comes_back_at_its_deadline() -> None:
@@ -297,7 +297,7 @@ def test_check_then_posting_is_atomic_while_other_threads_close_the_fences() -> 
 
         flipper = threading.Thread(target=flip)
         flipper.start()
-        until = boot_s() + 2.0
+        until = boot_s() + 1.0
         number = 0
         while boot_s() < until or len(outcomes) < number:
             now = Instant(1_790_000_000.0, True, boot_s())

@@ -35,7 +35,7 @@ amounts = st.decimals("0.00000001", "100000", places=8)
 
 
 @given(products, st.sampled_from(list(Side)), amounts, amounts, st.decimals(0, "0.02", places=4), st.booleans())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_order_built_by_any_path_satisfies_its_product_and_is_never_worse_than_asked(
     product: Product, side: Side, size: Decimal, price: Decimal, fee: Decimal, rest: bool
 ) -> None:
@@ -50,7 +50,7 @@ def test_an_order_built_by_any_path_satisfies_its_product_and_is_never_worse_tha
 
 
 @given(products, amounts, amounts, st.decimals(0, "0.02", places=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_spend_is_never_exceeded_fee_included(product: Product, spend: Decimal, price: Decimal, fee: Decimal) -> None:
     size = size_for_spend(product, spend, price, fee)
     assert size * price * (1 + fee) <= spend
@@ -58,7 +58,7 @@ def test_a_spend_is_never_exceeded_fee_included(product: Product, spend: Decimal
 
 
 @given(products, amounts, st.decimals(0, "0.02", places=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_size_may_rise_to_the_minimum_and_no_further(product: Product, price: Decimal, fee: Decimal) -> None:
     limit = round_price(product, Side.BUY, price)
     assume(limit > 0)
