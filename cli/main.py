@@ -30,9 +30,25 @@ app.add_typer(ctl.app, name="ctl")
 
 def register() -> None:
     """Each group adds its own commands; a command imports what it runs only when it runs."""
-    from cli import backtest_commands, chaos_commands, config_commands, run_commands, test_commands
+    from cli import (
+        backtest_commands,
+        chaos_commands,
+        config_commands,
+        run_commands,
+        state_commands,
+        test_commands,
+        venue_commands,
+    )
 
-    for group in (run_commands, backtest_commands, chaos_commands, config_commands, test_commands):
+    for group in (
+        run_commands,
+        backtest_commands,
+        chaos_commands,
+        config_commands,
+        state_commands,
+        venue_commands,
+        test_commands,
+    ):
         group.register(app)
 
 

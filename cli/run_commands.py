@@ -85,7 +85,6 @@ def run(
         with_guardian=not external_guardian,
     )
     from actors.bot import run_bot
-
     from telemetry.terminal import choose_view
 
     view = choose_view(plan.data_dir, plain=plain, as_json=as_json, scenario=scenario)
@@ -109,7 +108,7 @@ def panic(
 
 def simulator(context: typer.Context) -> None:
     """The simulated venue alone; when ready it prints one JSON line with its addresses (--json). --help lists its options."""
-    from exchange.simulator.__main__ import main
+    from exchange.simulator.server import main
 
     raise typer.Exit(main(context.args))
 
