@@ -21,7 +21,6 @@ from actors.venue import VenueError, VenueProcess
 from exchange.coinbase import fences
 from state import db
 from state.locks import AccountLock, InstanceLock
-from supervision import SupervisorError
 from telemetry import log
 from trading.messages.control import Leave, RootEnded
 
@@ -104,7 +103,7 @@ def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
             listeners=LISTENERS,
             keep_fds=(lock.fileno(),),
         )
-    except SupervisorError as error:
+    except Exception as error:  # whatever it was, nothing of it is left running, and the venue is swept
         view.event("tree", f"the tree did not start: {error}")
         conducting.give(RootEnded(reason=f"did not start: {error}"))
 

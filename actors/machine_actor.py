@@ -16,7 +16,7 @@ from loguru import logger
 from actors.clock import Clock
 from actors.host import MachineHost, NoStore, StorePort, Thinker
 from actors.market import MarketReader
-from actors.notes import People
+from actors.notes import PEOPLE, People
 from actors.plan import RunPlan
 from actors.words import StoreParked, tree_state
 from state.store import Store, StoreError
@@ -63,7 +63,10 @@ class MachineActor(SupervisedActor):
         """Where a Send goes; shells with ports of their own override it."""
         if role == "io":
             self.io(message)
-        elif not self.tell(role, message):
+            return
+        if role in PEOPLE:
+            self.people.told(role, message)
+        if not self.tell(role, message):
             self.counts[f"undelivered to {role}"] += 1
 
     # ---- the life ----------------------------------------------------------------------------------------------------
@@ -107,8 +110,8 @@ class MachineActor(SupervisedActor):
     def _condition(self, *, active: bool, text: str) -> None:
         condition = Condition(fingerprint=f"store:{self.child_id}", level="critical", active=active, text=text)
         logger.error(text)
-        for role in ("alerts", "operator", "console"):
-            self.tell(role, condition)
+        for role in ("alerts", *PEOPLE):
+            self.route(role, condition)
 
     # ---- mail --------------------------------------------------------------------------------------------------------
 
@@ -128,6 +131,7 @@ class MachineActor(SupervisedActor):
         return tree_state(body) if isinstance(body, TreeSnapshot) else body
 
     def peer_restarted(self, child_id: str, incarnation: Incarnation) -> None:
+        self.people.again(child_id)
         if self.host is not None:
             self.host.peer_restarted(child_id, incarnation)
             self._arm_wakes()

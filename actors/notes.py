@@ -10,11 +10,11 @@ from actors.plan import RunPlan
 from state.audit import AuditLog
 from telemetry.read_model import jsonable
 from trading.machine import Instant, Note
-from trading.messages.control import Noted
+from trading.messages.control import Condition, Noted
 from trading.values import utc_text
 
 AUDITED = frozenset({"decision", "order", "fill", "recovery", "command", "alert", "kill", "reconcile"})
-PEOPLE = ("operator", "console", "main")
+PEOPLE = ("operator", "console")
 
 
 class People:
@@ -23,6 +23,7 @@ class People:
     def __init__(self, plan: RunPlan, role: str, tell: Callable[[str, object], object]) -> None:
         self._plan, self._role, self._tell = plan, role, tell
         self._audit: AuditLog | None = None
+        self._last: dict[tuple[str, type, str], object] = {}
         self.lost = 0
 
     def note(self, note: Note, now: Instant) -> None:
@@ -36,9 +37,19 @@ class People:
         noted = Noted(
             at_s=now.venue_s, role=self._role, kind=note.kind, values=values, config_hash=self._plan.config_hash
         )
-        for role in PEOPLE:
+        for role in (*PEOPLE, "main"):
             if role != self._role:
                 self._tell(role, noted)
+
+    def told(self, role: str, message: object) -> None:
+        """Remember the newest snapshot of each kind that went to `role`."""
+        self._last[role, type(message), getattr(message, "fingerprint", "")] = message
+
+    def again(self, role: str) -> None:
+        """`role` has just started: tell it at once what it would else wait up to 10 s for."""
+        for (reader, _, _), message in self._last.items():
+            if reader == role and not (isinstance(message, Condition) and not message.active):
+                self._tell(role, message)
 
     def _record(self, kind: str, values: object, now: Instant) -> None:
         try:

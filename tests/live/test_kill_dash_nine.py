@@ -49,33 +49,6 @@ def _kill(bot, role):
     return time.monotonic() - killed_s
 
 
-def test_every_role_killed_in_turn_while_trading_comes_back_and_no_order_is_lost(bot):
-    roles = list(ROLES)
-    random.Random(SEED).shuffle(roles)
-    print(f"seed {SEED}: {roles}")
-    trade_everywhere(bot)
-    gone = {}
-    for number, role in enumerate(roles):
-        if number % 5 == 4:
-            trade_everywhere(bot, wait=False)
-        gone[role] = _kill(bot, role)
-    print("gone for (s): " + ", ".join(f"{role} {seconds:.2f}" for role, seconds in gone.items()))
-    eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 15.0)
-    assert_orders_are_accounted_for(bot)
-
-
-@pytest.mark.parametrize("supervisor", ["symbols", "trading"])
-def test_a_killed_supervisor_takes_its_children_along_and_all_come_back(bot, supervisor):
-    below = {row["role"]: row["pid"] for row in bot.tree() if row["supervisor"] == supervisor}
-    assert below
-    print(f"{supervisor} gone for {_kill(bot, supervisor):.2f} s")
-    for role, pid in below.items():
-        eventually(lambda role=role: bot.row(role), lambda row, pid=pid: row and row["pid"] not in (None, pid), BACK_S)
-        assert pid not in bot.processes()
-    eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 15.0)
-    assert_orders_are_accounted_for(bot)
-
-
 def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one_knew(bot):
     hold_something(bot)
     before = bot.settled()
@@ -105,6 +78,33 @@ def test_a_killed_main_takes_its_tree_along_and_the_next_start_takes_over(bot):
     bot.wait()
     bot.start().ready()
     eventually(bot.resting, lambda orders: all(bot.knows(order) for order in orders), 30.0)
+    assert_orders_are_accounted_for(bot)
+
+
+def test_every_role_killed_in_turn_while_trading_comes_back_and_no_order_is_lost(bot):
+    roles = list(ROLES)
+    random.Random(SEED).shuffle(roles)
+    print(f"seed {SEED}: {roles}")
+    trade_everywhere(bot)
+    gone = {}
+    for number, role in enumerate(roles):
+        if number % 5 == 4:
+            trade_everywhere(bot, wait=False)
+        gone[role] = _kill(bot, role)
+    print("gone for (s): " + ", ".join(f"{role} {seconds:.2f}" for role, seconds in gone.items()))
+    eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 15.0)
+    assert_orders_are_accounted_for(bot)
+
+
+@pytest.mark.parametrize("supervisor", ["symbols", "trading"])
+def test_a_killed_supervisor_takes_its_children_along_and_all_come_back(bot, supervisor):
+    below = {row["role"]: row["pid"] for row in bot.tree() if row["supervisor"] == supervisor}
+    assert below
+    print(f"{supervisor} gone for {_kill(bot, supervisor):.2f} s")
+    for role, pid in below.items():
+        eventually(lambda role=role: bot.row(role), lambda row, pid=pid: row and row["pid"] not in (None, pid), BACK_S)
+        assert pid not in bot.processes()
+    eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 15.0)
     assert_orders_are_accounted_for(bot)
 
 
