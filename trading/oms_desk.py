@@ -6,12 +6,14 @@ The modules oms_*.py are plain functions over one `Desk`; nothing here or there 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from attrs import define, evolve, field
 
+from trading.fees import rate_to_assume
 from trading.machine import Effect, Incarnation, Instant, Note, Send, Wake
-from trading.messages.book import Recovery
+from trading.messages.book import BookOrder, Recovery
 from trading.messages.control import (
     CatalogSnapshot,
     Condition,
@@ -24,6 +26,7 @@ from trading.messages.decisions import Admitted, ExitOrder, Stale
 from trading.messages.orders import Balance, CancelOrders, Query, QueryKind
 from trading.oms_book import Book
 from trading.oms_settings import OmsSettings
+from trading.orders import Order
 from trading.product import Product
 from trading.protections import Protections
 from trading.publish import ConditionBoard
@@ -93,7 +96,7 @@ class Balances:
     asked_at: float
     answered_at: float
     rows: tuple[Balance, ...]
-    totals: Mapping[str, Any]
+    totals: Mapping[str, Decimal]
     gap: BalancesGap
 
 
@@ -124,7 +127,7 @@ class Desk:
     tasks: dict[str, Task] = field(factory=dict)
     queries: dict[str, Asked] = field(factory=dict)
     waiting: dict[str, WaitingExit] = field(factory=dict)
-    flattens: dict[str, Any] = field(factory=dict)
+    flattens: dict[str, tuple[OperatorOrder, str]] = field(factory=dict)
     flattened: dict[str, list[str]] = field(factory=dict)
     flatten_orders: dict[str, OperatorOrder] = field(factory=dict)
     adoptions: dict[str, OperatorOrder] = field(factory=dict)
@@ -133,16 +136,16 @@ class Desk:
     pass_at: float = 0.0
     pass_done_at: float | None = None
     balances: Balances | None = None
-    shortfalls: dict[str, tuple[Any, float]] = field(factory=dict)
-    quote_diff: tuple[Any, float] | None = None
+    shortfalls: dict[str, tuple[tuple[Decimal, Decimal], float]] = field(factory=dict)
+    quote_diff: tuple[Decimal, float] | None = None
     drift_count: int = 0
-    drift_usd: Any = 0
+    drift_usd: Decimal = Decimal(0)
     settle_samples: list[float] = field(factory=list)
     latencies: dict[str, list[float]] = field(factory=dict)
     board: ConditionBoard = field(factory=ConditionBoard)
     conditions: dict[str, Condition] = field(factory=dict)
     expires: dict[str, float] = field(factory=dict)
-    marks: dict[str, Any] = field(factory=dict)
+    marks: dict[str, Decimal] = field(factory=dict)
     sends: list[Effect] = field(factory=list)
     answers: list[Send] = field(factory=list)
     wakes: dict[str, float | None] = field(factory=dict)
@@ -153,7 +156,7 @@ class Desk:
     changed: bool = False
     # what others have heard
     recent: dict[str, None] = field(factory=dict)
-    order_views: dict[str, tuple[Any, Any]] = field(factory=dict)
+    order_views: dict[str, tuple[Order, BookOrder]] = field(factory=dict)
     admitted: dict[str, float] = field(factory=dict)
     symbols: dict[str, None] = field(factory=dict)
     dirty_products: dict[str, None] = field(factory=dict)
@@ -259,6 +262,12 @@ class Desk:
     @property
     def killed(self) -> bool:
         return bool(self.kill and self.kill.engaged and self.protections.kill_check)
+
+    @property
+    def fee_rate(self) -> Decimal:
+        """Taker fee to assume, as a fraction: max(configured, account)."""
+        fees = self.catalog.fees if self.catalog else None
+        return rate_to_assume(self.settings.fee_rate, fees.taker_rate if fees else None)
 
     @property
     def version(self) -> tuple[Incarnation, int]:

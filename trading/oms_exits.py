@@ -152,7 +152,7 @@ def _submit(d: Desk, intent: Intent) -> None:
 def _below_minimum(d: Desk, product: Product | None, size: Decimal, price: Decimal) -> bool:
     if product is None:
         return False  # ignorance never locks an exit; the venue knows its minima
-    return sellable_size(product, size, price, d.settings.fee_rate) == ZERO
+    return sellable_size(product, size, price, d.fee_rate) == ZERO
 
 
 def standing_exits(d: Desk, position_id: str) -> list[StandingExit]:
@@ -209,8 +209,7 @@ def holdings_are_ours(d: Desk, product_id: str) -> bool:
 def _coin_total(d: Desk, product_id: str) -> Decimal | None:
     if d.balances is None:
         return None
-    total: Decimal = d.balances.totals.get(product_id.partition("-")[0], ZERO)
-    return total
+    return d.balances.totals.get(product_id.partition("-")[0], ZERO)
 
 
 def tighten(d: Desk, message: Tighten) -> None:

@@ -155,7 +155,7 @@ def is_dust(d: Desk, position: Position) -> bool:
     product = d.products.get(position.product_id)
     if product is None:
         return bool(size * price < d.settings.dust_usd)
-    return sellable_size(product, size, price, d.settings.fee_rate) == ZERO
+    return sellable_size(product, size, price, d.fee_rate) == ZERO
 
 
 def adopt_coins(d: Desk, position: Position, size: Decimal, price: Decimal, command_id: str) -> None:

@@ -80,7 +80,7 @@ def _ended(d: Desk, order: Order) -> None:
     for name in ("unknown", "cancel_stuck", "external"):
         d.gone(f"{name}:{key}")
     d.tasks.pop(key, None)
-    refused = order.status is OrderStatus.REJECTED and not order.ended_by_ttl
+    refused = order.refused
     lost = order.status is OrderStatus.NOT_PLACED and order.reason == "absent"
     if intent.purpose is Purpose.ENTRY and not intent.external and (refused or lost):
         seconds = d.settings.cooldowns.failed_s

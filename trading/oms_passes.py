@@ -240,11 +240,11 @@ def _finish(d: Desk, one: Pass) -> None:
     d.pass_at = d.now.boot_s + (0.0 if one.again else min(every, soon))
     took = d.now.boot_s - one.started_at
     d.note("metric", name="reconcile", differences=one.differences, drift_usd=str(d.drift_usd), took_s=round(took, 3))
-    if Decimal(d.drift_usd) > d.settings.drift_usd_max:
+    if d.drift_usd > d.settings.drift_usd_max:
         d.stand(
             "drift",
             "warning",
-            f"the account differs from the book by {plain(Decimal(d.drift_usd))} USD in {len(d.shortfalls)} coins or the quote currency",
+            f"the account differs from the book by {plain(d.drift_usd)} USD in {len(d.shortfalls)} coins or the quote currency",
             drift_usd=str(d.drift_usd),
             drift_count=one.differences,
         )
@@ -318,8 +318,7 @@ def _unsettled(d: Desk, currency: str) -> bool:
 def _price_of(d: Desk, currency: str) -> Decimal:
     for position in d.book.positions.values():
         if position.product_id.partition("-")[0] == currency:
-            price: Decimal = d.marks.get(position.product_id) or position.average_price or position.entry_price
-            return price
+            return d.marks.get(position.product_id) or position.average_price or position.entry_price
     return ZERO
 
 

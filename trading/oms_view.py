@@ -31,6 +31,10 @@ def full_snapshot(d: Desk) -> BookSnapshot:
     gap = d.balances.gap if d.balances else None
     # What was booked since the pass has moved cash already; else a fresh purchase would count twice in net asset value.
     expected = book.expected_quote()
+    if expected is not None and d.quote_diff is not None:
+        expected += min(
+            ZERO, d.quote_diff[0]
+        )  # money that seems gone counts at once, money that seems new when it is sure
     moved = expected - gap.quote_total if gap and expected is not None else ZERO
     return BookSnapshot(
         version=d.version,
@@ -55,7 +59,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         realised_week_usd=week,
         balances_complete_boot_s=d.balances.answered_at if d.balances else None,
         unknown_products=book.unknown_products() if d.protections.unknown_counts else (),
-        drift_usd=Decimal(d.drift_usd),
+        drift_usd=d.drift_usd,
         drift_count=d.drift_count,
         taken_boot_s=now.boot_s,
     )
@@ -88,8 +92,7 @@ def _orders(d: Desk) -> list[BookOrder]:
 def _order(d: Desk, order: Order) -> BookOrder:
     found = d.order_views.get(order.intent.client_order_id)
     if found is not None and found[0] is order:
-        view: BookOrder = found[1]
-        return view
+        return found[1]
     view = _order_view(d, order)
     d.order_views[order.intent.client_order_id] = (order, view)
     return view
@@ -174,7 +177,7 @@ def _counters(d: Desk) -> Counters:
             continue
         if intent.purpose is Purpose.ENTRY and intent.requote == 0 and intent.saved_s > now_s - DAY_S:
             entries.append((intent.saved_s, intent.product_id))
-        if order.status == "rejected" and not order.ended_by_ttl and (order.ended_s or 0.0) > now_s - REJECTS_S:
+        if order.refused and (order.ended_s or 0.0) > now_s - REJECTS_S:
             rejects.append(order.ended_s or 0.0)
     streak, last_loss = _loss_streak(d)
     return Counters(
@@ -279,9 +282,7 @@ def measured(d: Desk) -> None:
     ages = [_unbooked_age(d, key) for key in d.book.unbooked]
     unknown = [o for o in d.book.open_orders() if o.unknown]
     rejects = sum(
-        1
-        for o in d.book.orders.values()
-        if o.status == "rejected" and not o.ended_by_ttl and (o.ended_s or 0.0) > now.venue_s - REJECTS_S * now.speed
+        1 for o in d.book.orders.values() if o.refused and (o.ended_s or 0.0) > now.venue_s - REJECTS_S * now.speed
     )
     readings: list[tuple[str, float]] = [
         ("reconcile_age_s", now.boot_s - d.pass_done_at if d.pass_done_at is not None else -1.0),

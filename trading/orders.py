@@ -136,6 +136,11 @@ class Order:
             return self.cancel_reason == "ttl"
         return self.status is OrderStatus.REJECTED and "POST_ONLY" in self.reason.upper()
 
+    @property
+    def refused(self) -> bool:
+        """The venue said no, and not only because it would have crossed."""
+        return self.status is OrderStatus.REJECTED and not self.ended_by_ttl
+
 
 @frozen(kw_only=True)
 class Sighting:

@@ -68,6 +68,9 @@ class Host:
         self.notes: list[Any] = []
         self.trusted = True
         self.versions: list[tuple[Any, int]] = []
+        self.handles = 0
+        self.crash_at: tuple[int, bool, int] | None = None  # (handle, after its commit?, how many of its sends got out)
+        self.boundaries: list[tuple[int, int]] = []  # (handle, its sends) of each handle that saved or sent something
         self.start()
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -95,19 +98,23 @@ class Host:
         """Hand over messages; what left because of them."""
         before = len(self.sent)
         for message in messages:
-            self._carry(self.machine.handle(message, self.now))
+            self._handle(message)
         return self.sent[before:]
 
-    def tell_and_die(self, message: object, *, committed: bool, sends: int = 0) -> list[Send]:
-        """The handle of `message` dies before its commit, or after it with the first `sends` sends out. Then the next life."""
+    def _handle(self, message: object) -> None:
+        self.handles += 1
         effects = list(self.machine.handle(message, self.now))
-        before = len(self.sent)
-        if committed:
-            self.store.commit(e for e in effects if isinstance(e, Save))
-            self.sent += [e for e in effects if isinstance(e, Send)][:sends]
-        out = self.sent[before:]
-        self.start()
-        return out
+        sends = sum(1 for e in effects if isinstance(e, Send))
+        if sends or any(isinstance(e, Save) for e in effects):
+            self.boundaries.append((self.handles, sends))
+        if self.crash_at is not None and self.crash_at[0] == self.handles:
+            _, committed, out = self.crash_at
+            if committed:
+                self.store.commit(e for e in effects if isinstance(e, Save))
+                self.sent += [e for e in effects if isinstance(e, Send)][:out]
+            self.start()
+        else:
+            self._carry(effects)
 
     def _carry(self, effects: Any) -> None:
         effects = list(effects)
@@ -142,7 +149,7 @@ class Host:
             at, key = min(due)
             self.boot_s = max(self.boot_s, at)
             del self.timers[key]
-            self._carry(self.machine.handle(Woke(key), self.now))
+            self._handle(Woke(key))
         self.boot_s = end
         return self.sent[before:]
 

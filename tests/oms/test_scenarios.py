@@ -808,7 +808,6 @@ def test_a_counter_survives_everything() -> None:
     keep = {"version": after.version, "recovery": after.recovery, "taken_boot_s": after.taken_boot_s}
     keep |= {
         "balances_complete_boot_s": None,
-        "quote_total_usd": D(0),
         "quote_available_usd": D(0),
         "admitted_recently": (),
     }
