@@ -89,8 +89,17 @@ def make_market(args: Namespace) -> tuple[Market, float | None]:
 
 
 def assemble(args: Namespace) -> Assembled:
+    """Everything but the sockets. Raises UsageError or JournalError, and then holds nothing."""
     folder = Path(args.data_dir)
     lock = lock_folder(folder)
+    try:
+        return _assemble(args, folder, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _assemble(args: Namespace, folder: Path, lock: int) -> Assembled:
     market, begins_s = make_market(args)
     journal = Journal(folder)
     market_name = "synthetic" if begins_s is None else str(Path(args.market).resolve())

@@ -47,8 +47,12 @@ class Gate:
         found.append(web.route("*", "/{rest:.*}", self._unknown))
         return found
 
+    def _arrival(self) -> int:
+        self.running.arrivals += 1
+        return self.running.arrivals
+
     async def _unknown(self, request: web.Request) -> web.Response:
-        self.running.journal.request(self._row(request, "", None) | {"status": 404})
+        self.running.journal.request(self._arrival(), self._row(request, "", None) | {"status": 404})
         return web.json_response({"error": "unknown", "error_details": "Not Found", "message": "Not Found"}, status=404)
 
     async def _status_page(self, request: web.Request) -> web.StreamResponse:
@@ -85,17 +89,18 @@ class Gate:
     def _entry(self, need: str, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def enter(request: web.Request) -> web.StreamResponse:
             raw = (await request.read()).decode("utf-8", "replace")
-            running = self.running
-            running.arrivals += 1
-            arrival = running.arrivals
-            row = running.in_flight[arrival] = {"arrival": arrival, **self._row(request, raw, None)}
+            # The request is in the ledger with its effect: a kill after the effect cannot hide who asked.
+            number = self._arrival()
+            row = self._row(request, raw, None) | {"status": None}
+            self.running.journal.request(number, row)
+            self.running.in_flight[number] = row
             try:
                 response = await self._process(request, raw, need, handler, row)
+                row["status"] = response.status
             finally:
-                running.in_flight.pop(arrival, None)
-            row["status"] = response.status
-            row["answered_boot_s"] = boot_s()
-            running.journal.request(row)
+                self.running.in_flight.pop(number, None)
+                row["answered_boot_s"] = boot_s()
+                self.running.journal.request(number, row)
             return response
 
         return enter

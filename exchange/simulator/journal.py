@@ -56,7 +56,7 @@ class Journal:
         self.path.chmod(0o600)
         self._fills_saved = 0
         self._refusals_saved: set[str] = set()
-        self._requests: list[tuple[int, str]] = []
+        self._requests: dict[int, str] = {}
         self.request_count = int(self._one("SELECT COALESCE(MAX(number), 0) FROM requests"))
         self._faults_saved = 0
 
@@ -80,11 +80,10 @@ class Journal:
 
     # --- ledger --------------------------------------------------------------------------------------------------------
 
-    def request(self, row: dict[str, Any]) -> int:
-        """Keep one request; written with the next commit. Its number."""
-        self.request_count += 1
-        self._requests.append((self.request_count, json.dumps(row)))
-        return self.request_count
+    def request(self, number: int, row: dict[str, Any]) -> None:
+        """Keep one request under its arrival number; written with the next commit, a later row replaces it."""
+        self.request_count = max(self.request_count, number)
+        self._requests[number] = json.dumps(row)
 
     def commit(self, venue: Execution, venue_s: float) -> None:
         """Write what changed since the last commit, in one transaction. Nothing changed costs nothing."""
@@ -116,7 +115,7 @@ class Journal:
                         row = (kind, currency, format(sums[currency], "f"))
                         db.execute("INSERT OR REPLACE INTO sides VALUES (?, ?, ?)", row)
             self._write_refusals(venue)
-            db.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?)", self._requests)
+            db.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?)", list(self._requests.items()))
             db.execute("INSERT OR REPLACE INTO meta VALUES ('venue_s', ?)", (repr(venue_s),))
             db.execute("COMMIT")
         except BaseException:
@@ -200,8 +199,8 @@ class Journal:
         rows = self.db.execute(
             "SELECT number, row FROM requests WHERE number > ? ORDER BY number LIMIT ?", (since, limit)
         )
-        found = [{"number": number, **json.loads(row)} for number, row in rows]
-        return found + [{"number": n, **json.loads(row)} for n, row in self._requests if n > since]
+        found = dict(rows.fetchall()) | {n: row for n, row in self._requests.items() if n > since}
+        return [{"number": number, **json.loads(row)} for number, row in sorted(found.items())]
 
     def close(self) -> None:
         self.db.close()

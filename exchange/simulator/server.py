@@ -72,7 +72,11 @@ def main(argv: list[str] | None = None) -> int:
         if not 0 <= args.port <= 65_535:
             raise UsageError(f"--port {args.port}: not a port")
         assembled = assemble(args)
-        sockets = bind(Path(args.data_dir), args.port)
+        try:
+            sockets = bind(Path(args.data_dir), args.port)
+        except UsageError:
+            os.close(assembled.lock)
+            raise
     except (UsageError, JournalError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2

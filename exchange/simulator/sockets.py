@@ -27,6 +27,7 @@ from exchange.simulator.words import rfc3339
 SUBSCRIBE_WITHIN_S = 5.0
 IDLE_CLOSE_S = 75.0
 QUEUE_MAX = 20_000
+CLOSE_WAIT_S = 0.4
 USER_BATCH = 50
 TRADES_SNAPSHOT = 60
 CHANNELS = ("ticker", "ticker_batch", "level2", "market_trades", "candles", "heartbeats", "status", "user")
@@ -45,6 +46,7 @@ class Connection:
     last_sent_s: float = field(factory=boot_s)
     kept_back: str | None = None
     closing: bool = False
+    closer: asyncio.Task[None] | None = None
 
     def wants(self, channel: str, product_id: str) -> bool:
         wanted = self.subscriptions.get(channel)
@@ -107,12 +109,23 @@ class Connection:
             return
         self.closing = True
         if code == WSCloseCode.ABNORMAL_CLOSURE:
-            writer = self.socket._writer
-            if writer is not None and writer.transport is not None:
-                writer.transport.abort()
-            return
-        task = asyncio.ensure_future(self.socket.close(code=code))
-        task.add_done_callback(lambda done: done.exception())
+            self._cut()
+        else:
+            self.closer = asyncio.create_task(self._goodbye(code))
+
+    async def _goodbye(self, code: int) -> None:
+        """A close frame, then time for the client's; the listening task sees it and ends the connection."""
+        writer = self.socket._writer
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            if writer is not None:
+                await writer.close(code)
+        await asyncio.sleep(CLOSE_WAIT_S)
+        self._cut()
+
+    def _cut(self) -> None:
+        writer = self.socket._writer
+        if writer is not None and writer.transport is not None:
+            writer.transport.abort()
 
     async def write(self) -> None:
         """The connection's own task: queue to wire."""
@@ -271,6 +284,8 @@ class Hub:
         finally:
             self.connections.discard(connection)
             connection.closing = True
+            if connection.closer is not None:
+                connection.closer.cancel()
             connection.queue.put_nowait(None)
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -279,8 +294,8 @@ class Hub:
 
     async def _listen(self, connection: Connection) -> None:
         deadline = boot_s() + SUBSCRIBE_WITHIN_S
-        while not connection.closing:
-            patience = None if connection.subscriptions else max(0.0, deadline - boot_s())
+        while True:
+            patience = None if connection.subscriptions or connection.closing else max(0.0, deadline - boot_s())
             try:
                 message = await asyncio.wait_for(connection.socket.receive(), patience)
             except TimeoutError:
@@ -288,7 +303,7 @@ class Hub:
                 return
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
-            if message.type == WSMsgType.TEXT:
+            if message.type == WSMsgType.TEXT and not connection.closing:
                 self._told(connection, message.data)
 
     def _told(self, connection: Connection, text: str) -> None:
@@ -386,9 +401,10 @@ class Hub:
 
     async def close(self) -> None:
         for connection in list(self.connections):
-            connection.closing = True
-            with contextlib.suppress(ConnectionError, RuntimeError):
-                await asyncio.wait_for(connection.socket.close(code=WSCloseCode.GOING_AWAY), 1.0)
+            connection.abort(WSCloseCode.GOING_AWAY)
+        deadline = boot_s() + CLOSE_WAIT_S
+        while self.connections and boot_s() < deadline:  # noqa: ASYNC110 -- connections leave by themselves
+            await asyncio.sleep(0.005)
 
 
 __all__ = ["SOCKET_KINDS", "Connection", "Hub"]

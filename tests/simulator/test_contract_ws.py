@@ -54,7 +54,7 @@ class Socket:
     def read(self, timeout=5.0):
         message = self.loop.run_until_complete(self.wire.receive(timeout))
         if message.type is not aiohttp.WSMsgType.TEXT:
-            raise ClosedError(self.wire.close_code)
+            raise ClosedError(message.data if message.type is aiohttp.WSMsgType.CLOSE else self.wire.close_code)
         frame = json.loads(message.data)
         self.frames.append(frame)
         return frame

@@ -9,8 +9,9 @@ import pytest
 from exchange.simulator.candles import Candles
 from exchange.simulator.market import Bar
 from exchange.simulator.recorded import RecordedMarket, RecordingError, part_of, read_folder
+from exchange.simulator.server import main
 from exchange.simulator.words import parse_time, rfc3339
-from tests.simulator.venue_process import SHARED, VenueProcess, needs_shared
+from tests.simulator.venue_process import SHARED, needs_shared
 
 HEADER = "ts,open,high,low,close,volume\n"
 
@@ -91,10 +92,10 @@ def test_a_broken_csv_is_one_sentence_with_file_and_line(tmp_path, rows, line, w
         RecordedMarket(tmp_path)
 
 
-def test_a_broken_csv_ends_the_process_with_exit_code_two(tmp_path):
-    write(tmp_path / "m" if (tmp_path / "m").mkdir() is None else tmp_path, ["0,100,101,99,100,1", "junk"])
-    with pytest.raises(AssertionError, match=r"line 3: 1 fields instead of 6"):
-        VenueProcess(tmp_path / "d", "--market", str(tmp_path / "m"))
+def test_a_broken_csv_ends_the_process_with_exit_code_two(tmp_path, capsys):
+    write(tmp_path, ["0,100,101,99,100,1", "junk"])
+    assert main(["--data-dir", str(tmp_path / "d"), "--market", str(tmp_path)]) == 2
+    assert "BTC-USD_5m_x.csv, line 3: 1 fields instead of 6" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "why"), [("prices.csv", "does not start with a product"), (None, "no CSV file")])
