@@ -264,6 +264,15 @@ def test_a_torn_tail_is_not_read_and_cut_on_opening(tmp_path):
     assert [b.number for b in BarReader(tmp_path).since("BTC-USD", 60, 0)] == [1, 2]
 
 
+def test_a_record_that_does_not_fit_its_checksum_ends_what_is_read(tmp_path):
+    BarWriter(tmp_path).append([bar(T0), bar(T0 + 60)])
+    path = tmp_path / "BTC-USD.60.bars"
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    assert [b.number for b in BarReader(tmp_path).since("BTC-USD", 60, 0)] == [1]
+
+
 def test_the_file_is_cut_to_its_newest_records_while_readers_go_on(tmp_path):
     writer, reader = BarWriter(tmp_path), BarReader(tmp_path)
     writer.append([bar(T0 + 60 * n) for n in range(9_999)])

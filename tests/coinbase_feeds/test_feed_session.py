@@ -28,6 +28,7 @@ from exchange.coinbase.feed_words import (
     Trade,
     UserSnapshotDone,
     VenueError,
+    numbers,
     venue_seconds,
 )
 from exchange.coinbase.level2 import DEPTH_BPS, Level2Book
@@ -153,6 +154,22 @@ def test_a_book_crossed_for_three_frames_is_lost_and_asked_for_again():
     assert [type(h) for h in out] == [BookLost, Resubscribe]
     assert quotes_of(feed.receive(frames.ticker(), 100.0))[0].depth_bid_usd is None
     assert quotes_of(feed.receive(frames.level2("snapshot", SNAPSHOT), 101.0))
+
+
+def test_a_ticker_does_not_bring_a_crossed_book_back():
+    feed, frames = session(), Frames()
+    feed.receive(frames.level2("snapshot", SNAPSHOT), 100.0)
+    feed.receive(frames.level2("update", [("bid", "100.3", "1")]), 100.0)
+    assert feed.receive(frames.ticker(), 100.0) == []
+
+
+@pytest.mark.parametrize(
+    "texts", [["1|2"], ["1", "2|3"], [""], ["1", ""], ["1."], [".5"], ["-1"], ["1e3"], ["1_0"], [" 1"], ["1\n"]]
+)
+def test_only_plain_decimals_are_numbers(texts):
+    numbers(["1", "0.5", "123456789012345.123456789012345"])
+    with pytest.raises(ValueError, match="decimals"):
+        numbers(texts)
 
 
 def test_an_unreadable_update_loses_its_own_book_only():

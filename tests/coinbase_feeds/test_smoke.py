@@ -117,7 +117,7 @@ def test_a_round_trip_tells_every_station_and_leaves_nothing(endpoints, key, btc
 
 def test_an_answer_that_is_lost_leaves_no_order_resting(endpoints, key, btc):
     before = {order["order_id"] for order in back_door(endpoints, "state")["orders"]}
-    fault = {"kind": "drop_reply", "method": "POST", "path": "/orders", "match": "post_only", "count": 1}
+    fault = {"kind": "drop_reply", "method": "POST", "path": "/orders", "match": "post_only", "skip": 1, "count": 1}
     back_door(endpoints, "faults", {"faults": [fault]})
     trip = smoke_order(endpoints, key, btc)
     assert trip.left == []

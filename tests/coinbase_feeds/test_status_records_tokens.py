@@ -59,6 +59,10 @@ def test_half_a_summary_is_not_health(key):
     assert not read_summary(json.dumps({**half, key: None}), 5.0).reachable
 
 
+def test_a_summary_that_lists_no_component_is_not_health():
+    assert not read_summary(json.dumps({**SUMMARY, "components": []}), 5.0).reachable
+
+
 @settings(max_examples=150)
 @given(
     st.one_of(
