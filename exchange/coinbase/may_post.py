@@ -87,7 +87,7 @@ def may_post(
     return (
         _fenced(order, facts, settings, protections)
         or _unfit(order, protections)
-        or _product(order, facts, settings)
+        or _product(order, facts, settings, protections)
         or _quote(order, facts, settings, protections)
     )
 
@@ -125,7 +125,9 @@ def _unfit(order: PlaceOrder, protections: Protections) -> Refusal | None:
     return None
 
 
-def _product(order: PlaceOrder, facts: PostFacts, settings: PostingSettings) -> Refusal | None:
+def _product(
+    order: PlaceOrder, facts: PostFacts, settings: PostingSettings, protections: Protections
+) -> Refusal | None:
     product = facts.venue.products.get(order.body.product_id)
     allows = allowance(product)
     if order.purpose is Purpose.ENTRY:
@@ -147,11 +149,13 @@ def _product(order: PlaceOrder, facts: PostFacts, settings: PostingSettings) -> 
         return _no("exchange_product_status", f"{flags}: only post-only")
     if product is None:
         return None
-    return _violated(product, order.body)
+    return _violated(product, order.body, protections)
 
 
-def _violated(product: Product, body: OrderBody) -> Refusal | None:
+def _violated(product: Product, body: OrderBody, protections: Protections) -> Refusal | None:
     code = violation(product, body)
+    if code == "end_time_missing" and not protections.gtd:
+        return None
     return _no(f"product_rules:{code}") if code else None
 
 

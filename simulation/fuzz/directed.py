@@ -80,13 +80,13 @@ DIRECTED: dict[str, list[Schedule]] = {
     ],
     # oms dies after its commit and before its send: nothing old may leave
     "withdraw": _each_handle("oms", committed=True),
-    # the book moves while risk is judging: a fill is seen, another entry is admitted
+    # oms is replaced while an approval is on its way: the book that risk judged is not the one that admits
     "version_check": [
         _schedule(
-            "version_check", _propose(0.05, BTC, post_only=False), _propose(at_s, ETH, stamp="b"),
-            safety_s=5.0, products=(BTC, ETH), quirks=Quirks(mail_s=0.02, update_s=0.01),
+            "version_check", _propose(0.05), Item(0.058, "kill", ("oms",)), Item(0.0585, "stop", ("risk", stop_s)), safety_s=3.0,
+            quirks=Quirks(mail_s=0.005, there_s=0.002),
         )
-        for at_s in (0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.17, 0.18, 0.19, 0.2, 0.22, 0.24)
+        for stop_s in (1.25, 1.35, 1.45, 1.6, 1.8)
     ],
     # risk repeats an approval whose answer was lost
     "unique_proposal": [
@@ -114,11 +114,11 @@ DIRECTED: dict[str, list[Schedule]] = {
         _schedule("existence", _propose(0.05), _fate("post", 1, error_after=True), safety_s=4.0, quirks=Quirks(there_s=0.1, update_s=0.001)),
         _schedule("existence", _propose(0.05), _fate("post", 1, lose_reply=True), safety_s=14.0),
     ],
-    # a page is missing, and with it the order
+    # a page is missing, and with it the order, which has filled
     "complete_pages": [
         _schedule(
-            "complete_pages", _propose(0.05), _fate("post", 1, error_after=True), *(_fate("query", n, partial=True) for n in range(1, 40)),
-            safety_s=130.0, quirks=SILENT,
+            "complete_pages", _propose(0.05), _fate("post", 1, error_after=True), Item(1.0, "move", (BTC, -5)),
+            *(_fate("query", n, partial=True) for n in range(1, 300)), safety_s=160.0, quirks=SILENT,
         )
     ],
     "gtd": [_schedule("gtd", _propose(0.05), safety_s=3.0)],
@@ -131,10 +131,9 @@ DIRECTED: dict[str, list[Schedule]] = {
         _schedule("reconcile", _propose(0.05), Item(1.0, "kill", ("oms",)), Item(1.2, "move", (BTC, -5)), safety_s=40.0, heal_s=300.0, quirks=SILENT),
         _schedule("reconcile", _propose(0.05, ttl_s=60.0), Item(1.0, "lose", ("oms",)), safety_s=45.0, quirks=SILENT),
     ],
-    # a fill is seen and not booked, and the next entry is proposed
+    # a part is filled and told; the venue lists the trade much later
     "seen": [
-        _schedule("seen", _propose(0.05, post_only=False), _propose(at_s, stamp="b"), safety_s=6.0, quirks=Quirks(settle_s=5.0))
-        for at_s in (0.5, 1.0, 2.0)
+        _schedule("seen", _propose(0.05, ttl_s=60.0), Item(1.0, "trade", (BTC, Decimal("0.003"))), safety_s=14.0, quirks=Quirks(settle_s=30.0))
     ],
     # an exit's answer is lost beside coins of others, and exits asks again
     "reduces_only": [

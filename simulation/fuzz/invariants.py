@@ -48,6 +48,7 @@ LEASE_SLACK_S = 1.5  # a snapshot is as young as its arrival, and the schedule m
 RESTING_S = 5.0
 PAUSED_S = 11.0  # a snapshot that was lost is repeated within 10 s
 GUARDIAN_S = 40.0
+REPEAT_S = 13.0
 LISTING_SLACK_S = 1.5
 REQUESTS_PER_S_MAX = 30
 QUOTE_AGE_S_MAX = 12.0
@@ -80,6 +81,7 @@ class Checkers:
         self.approvals: dict[str, Approved] = {}
         self.used_approvals: dict[str, str] = {}
         self.exit_ids: dict[str, None] = {}
+        self.sold: dict[str, None] = {}  # positions that were left, wholly or in part: their exit was armed
         self.commands: dict[str, OperatorOrder] = {}
         self.posts: dict[str, int] = {}
         self.superseded: dict[str, str] = {}
@@ -94,6 +96,7 @@ class Checkers:
         self.last_cancel: dict[str, float] = {}
         self.booked: dict[tuple[str, str], str] = {}  # (entry id, trade id) -> key of the row that books it
         self.by_proposal: dict[str, str] = {}
+        self.author: dict[str, tuple[int, int]] = {}  # which incarnation of oms made an intent
         self.heard: dict[str, float] = {}  # owner of a permission -> when it last told risk
         self.paused_since: float | None = None
         self._committing: Process = self.stage.processes["oms"]
@@ -187,8 +190,8 @@ class Checkers:
             self.approvals[message.approval_id] = message
             self._leases(message, now)
         elif isinstance(message, PlaceOrder) and role == "gateway":
-            row = self.intents.get(message.client_order_id)
-            if row is not None and float(row["saved_boot_s"] or 0.0) < process.started_boot_s:
+            author = self.author.get(message.client_order_id, process.incarnation)
+            if author != process.incarnation:
                 self.broken(
                     "I9", f"{process} sends {message.client_order_id} again, which an incarnation before it decided"
                 )
@@ -204,6 +207,7 @@ class Checkers:
             if isinstance(message, KillSnapshot):
                 self._kill_told(process, message)
         elif isinstance(message, ExitOrder):
+            self.sold[message.position_id] = None
             self.exit_ids[message.exit_id] = None
         elif isinstance(message, Condition) and role == "alerts" and message.active:
             self.told.setdefault(message.fingerprint, now.boot_s)
@@ -257,6 +261,7 @@ class Checkers:
         if coid in self.intents:
             return
         self.intents[coid] = row
+        self.author[coid] = self._committing.incarnation
         self.by_intent[str(row["intent_id"])] = row
         if row.get("external"):
             return
@@ -287,7 +292,7 @@ class Checkers:
             if approved.version != self._judged_version():
                 self.broken(
                     "I3",
-                    f"{coid} is admitted on version {approved.version[1]} of the book, which is at {self._judged_version()[1]}",
+                    f"{coid} is admitted on version {approved.version} of the book, which is at {self._judged_version()}",
                 )
         for key, cooldown in self.stage.store("oms").rows("cooldowns").items():
             # Rows of this very transaction are there already; a cooldown that begins now is no breach of itself.
@@ -485,6 +490,8 @@ class Checkers:
         for order in self.venue.by_client_id(coid):
             if not order.terminal:
                 self.broken("I3", f"{coid} is {status} in the book, its reservation released, and works at the venue")
+            elif order.filled_size and status in ("not_placed", "rejected"):
+                self.broken("I8", f"{coid} is {status} in the book and filled {order.filled_size} at the venue")
         arrival = self.venue.in_flight.get(coid)
         row = self.intents.get(coid)
         if arrival is None or row is None or arrival not in self.venue.will_place:
@@ -644,6 +651,10 @@ class Checkers:
                 and now > self._listed_boot_s(order) + GUARDIAN_S
             ):
                 self.broken("I5", f"{coid} rests and nobody cancels it, {silent_s:.0f} s after the last ready beat")
+            asked = self.cancel_since.get(coid)
+            quiet = max(since, self._since("gateway"), self.venue.last_failure_boot_s)
+            if asked is not None and now - max(asked, quiet, self.last_cancel.get(order.order_id, 0.0)) > REPEAT_S:
+                self.broken("I15", f"the cancel of {coid} is not repeated for {REPEAT_S:.0f} s while it works")
             if (
                 row is None
                 or intent is None
@@ -679,6 +690,27 @@ class Checkers:
         if exits is None or oms is None or self.engaged_since is not None:
             return
         since = max(self._since("oms"), self._since("exits"))
+        for coid, told in self.world.told_fills.items():
+            intent = self.intents.get(coid)
+            if (
+                intent is None
+                or intent.get("external")
+                or intent["purpose"] != "entry"
+                or now - max(told, since) <= ARM_S + 1.5
+            ):
+                continue
+            key = str(intent["intent_id"])
+            product = str(intent["product_id"])
+            held = self.venue.held_by_fills(product, self._has_row)
+            if (
+                held * self.world.prices[product] > 5
+                and key not in exits._watches
+                and key not in self.sold
+                and self.world.reconciled()
+            ):
+                self.broken(
+                    "I16", f"the fill of {coid} was told {now - told:.1f} s ago and its position has no exit armed"
+                )
         for key, row in self.stage.store("oms").rows("positions").items():
             size = Decimal(str(row["booked_size"]))
             if not row.get("live", True) or size <= 0:

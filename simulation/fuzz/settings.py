@@ -58,5 +58,7 @@ def machine_settings(protections: Protections) -> MachineSettings:
         tiers=default_tiers(),
         themes=default_themes(),
         strategies={"price_move": StrategySettings(enabled=True, budget_pct=Decimal(15))},
-        guards=DataGuardSettings(),
+        guards=DataGuardSettings()
+        if protections.quote_age
+        else DataGuardSettings(quote_age_decision_s=1e9, feed_alive_age_s_max=1e9),
     )

@@ -115,6 +115,7 @@ class World:
         self.deaf_until = 0.0
         self.fresh_until = -1.0
         self.stop_asked_boot_s: float | None = None
+        self.told_fills: dict[str, float] = {}  # client order id -> when oms first heard of a fill
         self.t0 = 0.0
         self._fates: dict[tuple[str, int], Fate] = {}
         self._fate_n: Counter[str] = Counter()
@@ -375,6 +376,11 @@ class World:
             wallet = wallets.by_currency[base]
             wallet.total -= wallet.available * Decimal(str(part))
 
+    def _do_trade(self, product: str, size: Decimal) -> None:
+        """The street sells so much into the bids: what rests of ours is filled in part."""
+        if product in self.prices:
+            self.venue.trade(product, self.prices[product] * Decimal("0.999"), size, "BUY")
+
     def _do_wrong_risk(self, factor: int) -> None:
         """Risk's arithmetic is wrong from now on: what it approves is so many times too large."""
         self.risk_factor = factor
@@ -487,6 +493,9 @@ class World:
             received_boot_s=self.stage.boot_s, epoch=self._epoch,
         )  # fmt: skip
         self.stage.post("oms", update, q.update_s)
+        oms = self.stage.processes.get("oms")
+        if order.filled_size and oms is not None and oms.works:
+            self.told_fills.setdefault(order.client_order_id, self.stage.boot_s + q.update_s)
         if self._chance.random() < q.update_twice:
             self.stage.post("oms", update, q.update_s + self._chance.choice((0.0, 0.3, 2.0)))
 
