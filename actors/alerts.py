@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from loguru import logger
 
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import Thinker
 from telemetry.notify import Notifier, alert_urls
 from trading.alerts import AlertsMachine, AlertsSettings, SendAlert
 

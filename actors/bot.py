@@ -5,36 +5,27 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 from attrs import evolve
 
 from actors import starting
+from actors.account import account_tag, lock_account
 from actors.clock import boot_s
 from actors.conducting import Conducting
+from actors.ending import end
 from actors.guarding import GuardianProcess, remember
 from actors.plan import RunPlan
 from actors.signals import Signals
 from actors.starting import UNSAFE, StartRefused
 from actors.venue import VenueError, VenueProcess
+from actors.views import View
 from exchange.coinbase import fences
-from state import db
 from state.locks import AccountLock, InstanceLock
 from telemetry import log
 from trading.messages.control import Leave, RootEnded
 
 LOOP_S, LOOK_S = 0.02, 1.0
 ACCOUNT_S = 20.0
-
-
-class View(Protocol):
-    """What the main process may tell. Nothing of it may raise or block (telemetry/terminal.py has three)."""
-
-    def open(self) -> None: ...
-    def event(self, kind: str, text: str, values: Mapping[str, Any] | None = None) -> None: ...
-    def tick(self, children: Sequence[Any]) -> None: ...
-    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None: ...
 
 
 def run_bot(plan: RunPlan, view: View) -> int:
@@ -60,7 +51,7 @@ def run_bot(plan: RunPlan, view: View) -> int:
     log.set_up(plan.data_dir / "logs", "main")
     view.open()
     leave = _loop(conducting, signals, venue, guardian)
-    return _end(conducting, leave, venue, guardian, account, view)
+    return end(conducting, leave, venue, guardian, account, view)
 
 
 def _refused(view: View, error: StartRefused | VenueError) -> int:
@@ -80,8 +71,8 @@ def _prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[Run
     if venue is not None:
         line = venue.wait_ready()
         view.event("venue", f"the simulated venue is ready at {line['rest']}", {"rest": line["rest"]})
-    tag = starting.account(plan, ACCOUNT_S)
-    account = starting.lock_account(tag)
+    tag = account_tag(plan, ACCOUNT_S)
+    account = lock_account(tag)
     plan = evolve(plan, tag=tag)
     remember(plan)
     return plan, account
@@ -135,43 +126,3 @@ def _loop(
         if conducting.leave is None:
             time.sleep(LOOP_S)
     return conducting.leave
-
-
-def _end(
-    conducting: Conducting,
-    leave: Leave,
-    venue: VenueProcess | None,
-    guardian: GuardianProcess | None,
-    account: AccountLock,
-    view: View,
-) -> int:
-    conducting.requests.finish()
-    if guardian is not None and leave.exit_code == 0:
-        guardian.finish()
-    if venue is not None and (leave.exit_code == 0 or conducting.plan.fresh):
-        venue.stop()
-    account.release()
-    counts = conducting.counts
-    summary = {
-        "entries": counts["entries"],
-        "exits": counts["exits"],
-        "denied": counts["denied"],
-        "fills": counts["fills"],
-        "orders_left": len(leave.listed),
-        "processes_left": len(conducting.left_pids),
-        "exit": leave.exit_code,
-    }
-    view.close(summary, _last_lines(leave, db.positions(conducting.plan.data_dir)))
-    return leave.exit_code
-
-
-def _last_lines(leave: Leave, positions: list[str]) -> list[str]:
-    listed = ", ".join(leave.listed) or "none of ours"
-    lines = [
-        f"canceled: {', '.join(leave.canceled) or 'nothing was open'}",
-        f"kept: {', '.join((*positions, *leave.kept)) or 'no positions'}",
-        f"the venue lists: {listed}" + ("" if not leave.live_possible else " (orders may be live)"),
-    ]
-    if leave.unknown:
-        lines.append(f"outcome unknown: {', '.join(leave.unknown)}")
-    return [*lines, f"exit {leave.exit_code}: {leave.reason}"]

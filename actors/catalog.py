@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from actors.bridge import Bridge
 from actors.clock import Anchor, boot_id, boot_s, write_anchor
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import Thinker
 from exchange.coinbase.catalog import CatalogMachine, CatalogSettings
 from exchange.coinbase.feed_socket import tls_context
 from trading.messages.control import ClockAnchored, ExchangeStatus

@@ -5,10 +5,7 @@ Used from main's thread alone. What a request answers is handed to the machine a
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, deque
-from collections.abc import Iterable
-from typing import Any, Protocol
 
 from attrs import evolve
 from loguru import logger
@@ -17,40 +14,24 @@ from actors.clock import Clock
 from actors.host import MachineHost
 from actors.notes import People
 from actors.plan import RunPlan
+from actors.record import RunRecord, count, print_tree
 from actors.requests import Requests
+from actors.views import View
 from actors.words import StoreParked, tree_state
 from exchange.coinbase import fences
-from state.store import Store, StoreError
 from supervision import SupervisorError, Tree
 from trading.conductor import DRAINERS, ConductorMachine, ConductorSettings
-from trading.machine import Incarnation, Instant, Note, Save
+from trading.machine import Incarnation, Instant, Note
 from trading.messages.control import CommandDone, Drained, FenceSeen, Leave, Noted, RootEnded, StopAsked, TreeState
 from trading.operator import ReloadRequested, RestartRequested, StopRequested
 
 SNAPSHOT_S_MAX = 0.8
 
 
-class Watching(Protocol):
-    """What main tells its view (telemetry/terminal.py)."""
-
-    def event(self, kind: str, text: str, values: dict[str, Any] | None = None) -> None: ...
-    def tick(self, children: Any) -> None: ...
-
-
-class RunRecord(Store):
-    """The record of runs is for people: a disk that takes no writes must not hold up a stop."""
-
-    def commit(self, saves: Iterable[Save], acted_s: float | None = None) -> None:
-        try:
-            super().commit(saves, acted_s)
-        except StoreError as error:
-            logger.error(f"the record of this run is not complete: {error}")
-
-
 class Conducting:
     """`tree` None: not started yet, or stopped. `leave`: what the conductor ended with; main's loop then ends."""
 
-    def __init__(self, plan: RunPlan, view: Watching) -> None:
+    def __init__(self, plan: RunPlan, view: View) -> None:
         self.plan, self.view = plan, view
         self.tree: Tree | None = None
         self.leave: Leave | None = None
@@ -69,8 +50,6 @@ class Conducting:
         self.requests = Requests(self)
         self._host = MachineHost(machine, store, self.clock, send=self._send, note=self._note)
         self._host.recover()
-
-    # ---- what main's loop calls --------------------------------------------------------------------------------------
 
     def give(self, message: object) -> None:
         self._inbox.append(message)
@@ -110,11 +89,8 @@ class Conducting:
 
     def show_tree(self) -> None:
         """SIGUSR1: the tree in words, on stderr."""
-        if self.tree is None:
-            return
-        for row in self.tree.snapshot(SNAPSHOT_S_MAX).children:
-            line = f"{row.id:<20} {row.state:<10} pid {row.pid or '-':<8} restarts {row.restarts}  mailbox {row.mailbox_age_s:.3f} s"
-            print(line, file=sys.stderr, flush=True)
+        if self.tree is not None:
+            print_tree(self.tree.snapshot(SNAPSHOT_S_MAX))
 
     # ---- inside --------------------------------------------------------------------------------------------------------
 
@@ -150,18 +126,11 @@ class Conducting:
             case RestartRequested() | ReloadRequested():
                 self.requests.administer(body)
             case Noted():
-                self._count(body)
+                count(self.counts, body)
             case Drained() | CommandDone():
                 self.give(body)
             case _:
-                logger.warning(f"main was told {type(body).__name__} by {sender} and has no use for it")
-
-    def _count(self, noted: Noted) -> None:
-        code = noted.values.get("code")
-        self.counts["fills"] += noted.kind == "fill"
-        self.counts["entries"] += code == "admitted"
-        self.counts["exits"] += code == "exit"
-        self.counts["denied"] += bool(noted.values.get("denied"))
+                logger.warning(f"main has no use for {type(body).__name__} of {sender}")
 
     def _tell(self, role: str, message: object) -> bool:
         return self.tree is not None and role != "main" and self.tree.tell(role, message)

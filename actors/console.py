@@ -11,8 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import Thinker
 from actors.reading import quotes_of, read_model
 from state.files import write_atomically
 from telemetry.page import make_app

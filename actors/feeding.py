@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from actors.bridge import Bridge
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import Thinker
 from exchange.coinbase.feed_socket import FeedHealth, FeedSocket
 from exchange.coinbase.feed_words import Happening, Heartbeat
 from exchange.slots import BellRinger

@@ -9,8 +9,8 @@ from typing import NoReturn
 from loguru import logger
 
 from actors.clock import boot_s
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import Thinker
 from exchange.coinbase.fences import read_fences
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.coinbase.lanes import Lanes, exit_stuck

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import asdict
 
 from actors.plan import EmbeddedVenue, RunPlan
-from actors.venue import ROOT, started_ticks
+from actors.processes import ROOT, started_ticks
 from exchange.coinbase.endpoints import Endpoints
 from state.files import write_durably
 

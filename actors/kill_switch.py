@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from actors.clock import boot_s
-from actors.host import StorePort, Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import StorePort, Thinker
 from actors.sweeping import Sweeping
 from exchange.coinbase import fences
 from state.store import StoreError

@@ -14,20 +14,21 @@ from typing import Any, ClassVar
 from loguru import logger
 
 from actors.clock import Clock
-from actors.host import MachineHost, NoStore, StorePort, Thinker
+from actors.host import MachineHost
 from actors.market import MarketReader
 from actors.notes import PEOPLE, People
+from actors.parking import Parking
 from actors.plan import RunPlan
-from actors.words import StoreParked, tree_state
+from actors.ports import NoStore, StorePort, Thinker
+from actors.words import tree_state
 from state.store import Store, StoreError
 from supervision.actor import SupervisedActor
 from supervision.messages import TreeSnapshot
 from telemetry import log
 from trading.machine import Incarnation, Instant, Note
-from trading.messages.control import Condition, Drain, Drained
+from trading.messages.control import Drain, Drained
 
 PROBE_S = 1.0
-CONDITION_S = 10.0
 _MACHINE, _PROBE = "machine's timers", "probe the store"
 
 
@@ -69,15 +70,13 @@ class MachineActor(SupervisedActor):
         if not self.tell(role, message):
             self.counts[f"undelivered to {role}"] += 1
 
-    # ---- the life ----------------------------------------------------------------------------------------------------
-
     def init(self, args: RunPlan) -> None:
         self.plan = args
         self.counts: Counter[str] = Counter()
         log.set_up(args.data_dir / "logs", self.child_id)
         self.clock = Clock(args.run_folder)
         self.people = People(args, self.child_id, self.tell)
-        self._said_parked_s = -CONDITION_S
+        self._parking = Parking(self.child_id, self.incarnation, self.route)
         self._start()
 
     def _start(self) -> None:
@@ -99,21 +98,8 @@ class MachineActor(SupervisedActor):
         self._arm_wakes()
 
     def _park(self, reason: str) -> None:
-        now = self.clock.now()
-        parked = StoreParked(role=self.child_id, incarnation=self.incarnation, parked=True, reason=reason)
-        self.tell("main", parked)
-        if now.boot_s - self._said_parked_s >= CONDITION_S:
-            self._said_parked_s = now.boot_s
-            self._condition(active=True, text=f"the store of {self.child_id} does not take writes: {reason}")
+        self._parking.say(self.clock.now(), reason)
         self.wake_in(_PROBE, PROBE_S)
-
-    def _condition(self, *, active: bool, text: str) -> None:
-        condition = Condition(fingerprint=f"store:{self.child_id}", level="critical", active=active, text=text)
-        logger.error(text)
-        for role in ("alerts", *PEOPLE):
-            self.route(role, condition)
-
-    # ---- mail --------------------------------------------------------------------------------------------------------
 
     def give(self, message: object) -> None:
         """A message to the machine, whoever it is from; lost while parked."""
@@ -143,8 +129,7 @@ class MachineActor(SupervisedActor):
         elif key == _PROBE:
             self._start()
             if self.host is not None:
-                self._condition(active=False, text=f"the store of {self.child_id} takes writes again")
-                self.tell("main", StoreParked(role=self.child_id, incarnation=self.incarnation, parked=False))
+                self._parking.over()
 
     def _rung(self, market: MarketReader) -> None:
         market.rung()

@@ -16,8 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from actors.bridge import Bridge
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
+from actors.ports import Thinker
 from actors.reading import quotes_of, read_model
 from telemetry.client import SOCKET_NAME
 from telemetry.read_model import jsonable

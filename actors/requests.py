@@ -11,12 +11,11 @@ from loguru import logger
 
 from actors.bridge import Bridge
 from actors.clock import boot_s
+from actors.processes import started_ticks, tree_pids
 from actors.sweeping import Sweeping, list_ours
-from actors.venue import started_ticks
 from exchange.coinbase import fences
 from state.files import write_durably
 from supervision import SupervisorError, TreeSnapshot
-from supervision.processes import descendants
 from telemetry.notify import alert_urls, notify_now
 from trading.messages.control import (
     AlertPeople,
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
 
 HANDED_OVER = "handed_over"
 ALERT_S_MAX = 3.0
-
-
-def tree_pids(admin_pid: int) -> list[tuple[int, int]]:
-    """(pid, start time) of the admin and everything below it."""
-    return [(pid, started_ticks(pid)) for pid in (admin_pid, *descendants(admin_pid))]
 
 
 class Requests:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from attrs import evolve
 
-from actors.clock import boot_s
 from actors.plan import VENUE_LINE, RunPlan
 from exchange.coinbase import fences
-from exchange.coinbase.asking import NoAnswerError
-from exchange.coinbase.sweep import ask_tag
 from state import db
 from state.files import write_durably
-from state.locks import AccountLock, InstanceLock, LockedError
+from state.locks import InstanceLock, LockedError
 
 USAGE, UNSAFE = 2, 3
 ACCOUNT, NUMBER, BELONGS = "account", "number", "belongs"
@@ -122,37 +118,3 @@ def _next_number(run_folder: Path) -> int:
     last = max(last, fence)
     write_durably(path, f"{last + 1}\n".encode())
     return last + 1
-
-
-def known_tag(run_folder: Path) -> str:
-    """The account that this data dir trades, "" before its first successful start."""
-    try:
-        return str(json.loads((run_folder / ACCOUNT).read_text())["tag"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def account(plan: RunPlan, limit_s: float) -> str:
-    """The tag: stored, else asked of the venue and stored. Raises StartRefused when it cannot be known, or it is another."""
-    stored = known_tag(plan.run_folder)
-    if stored:
-        return stored
-    key = plan.key()
-    if key is None:
-        raise StartRefused("there is no API key: set COINBASE_API_KEY and COINBASE_API_SECRET", USAGE)
-    try:
-        tag = ask_tag(plan.where(), key, boot_s() + limit_s)
-    except NoAnswerError as error:
-        sentence = (
-            f"the venue did not tell whose key this is ({error}), and this data dir has not asked before; try again"
-        )
-        raise StartRefused(sentence, UNSAFE) from error
-    write_durably(plan.run_folder / ACCOUNT, json.dumps({"tag": tag}).encode())
-    return tag
-
-
-def lock_account(tag: str) -> AccountLock:
-    try:
-        return AccountLock(tag)
-    except LockedError as error:
-        raise StartRefused(str(error), UNSAFE) from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
 from actors.plan import RunPlan
+from actors.ports import Thinker
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings

@@ -18,12 +18,12 @@ from typing import Any
 
 from actors.clock import Anchor, boot_id, write_anchor
 from actors.plan import VENUE_LINE, RunPlan
+from actors.processes import ROOT, private, started_ticks
 from state.files import write_atomically
 from state.locks import INSTANCE_LOCK
 
 START_S_MAX = 30.0
 STOP_S_MAX = 1.0
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class VenueError(Exception):
@@ -55,12 +55,12 @@ class VenueProcess:
         self._errors.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "exchange.simulator", "--json", "--data-dir", str(plan.venue_folder)]
         command += ["--watch-lock", str(plan.data_dir / INSTANCE_LOCK), *plan.venue.options]
-        with open(self._output, "wb", opener=_private) as out, self._errors.open("ab") as errors:
+        with open(self._output, "wb", opener=private) as out, self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
             )
         self._pid = self._process.pid
-        write_atomically(self._pid_file, f"{self._pid} {_started(self._pid)}".encode())
+        write_atomically(self._pid_file, f"{self._pid} {started_ticks(self._pid)}".encode())
 
     @property
     def _pid_file(self) -> Path:
@@ -72,7 +72,7 @@ class VenueProcess:
             pid, started = map(int, self._pid_file.read_text().split())
         except (OSError, ValueError):
             return False
-        if started != _started(pid):
+        if started != started_ticks(pid):
             return False
         if self._plan.fresh:
             os.kill(pid, signal.SIGKILL)
@@ -105,12 +105,11 @@ class VenueProcess:
 
     def _publish(self, line: dict[str, Any]) -> None:
         self._ready = True
-        run = self._plan.run_folder
         write_atomically(self._plan.data_dir / VENUE_LINE, json.dumps(line).encode())
         anchor = Anchor(
             venue_s=float(line["t0"]), boot_s=float(line["boot_s"]), speed=float(line["speed"]), boot_id=boot_id()
         )
-        write_anchor(run, anchor)
+        write_anchor(self._plan.run_folder, anchor)
 
     def tend(self) -> None:
         """Bring it back when it died, and publish its line when it is ready again."""
@@ -127,7 +126,7 @@ class VenueProcess:
     def _alive(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return self._pid is not None and _started(self._pid) != 0
+        return self._pid is not None and started_ticks(self._pid) != 0
 
     def _last_words(self) -> str:
         try:
@@ -149,19 +148,3 @@ class VenueProcess:
             while self._alive() and time.monotonic() < deadline + STOP_S_MAX:
                 time.sleep(0.01)
         self._pid_file.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # the contract line holds keys
-
-
-def _started(pid: int) -> int:
-    """Start time of a living process in clock ticks since boot; 0 when it is gone or a zombie. With the pid it names one process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in ("Z", "X") else int(fields[19])
-
-
-started_ticks = _started

@@ -228,11 +228,11 @@ def hold_something(bot: Bot) -> None:
     for _ in range(6):
         for product_id in ("BTC-USD", "ETH-USD", "SOL-USD"):
             bot.rise(product_id, percent=2.5, over_s=1.5)
-        until_s = time.monotonic() + 6.0
-        while time.monotonic() < until_s:
-            if (status := bot.status()) and status["positions"]:
-                return
-            time.sleep(0.1)
+        try:
+            eventually(bot.status, lambda status: status and status["positions"], 6.0, 0.1)
+        except AssertionError:
+            continue  # the bids were not hit: rise once more
+        return
     raise AssertionError("no position after six rises")
 
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from state import audit
 from tests.live.harness import Bot, assert_orders_are_accounted_for, hold_something, trade_everywhere
 from tests.support import eventually
 
@@ -52,6 +53,7 @@ def _kill(bot, role):
 def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one_knew(bot):
     hold_something(bot)
     before = bot.settled()
+    armed_before = len(list(audit.read(bot.data_dir / "audit" / "exits.jsonl")))
     bot.kill_everything()
     bot.start().ready()
     after = bot.settled()
@@ -59,10 +61,10 @@ def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one
     assert before["positions"]
     assert _lasting(after) == _lasting(before)
     assert float(after["high_water_usd"]) >= float(before["high_water_usd"])
-    armed = bot.ask("decisions")["decisions"]
-    assert {p["product_id"] for p in before["positions"]} <= {
-        d["product_id"] for d in armed if d["code"] == "exit_armed"
-    }
+    # I16: every position above dust is armed again; told by exits' own audit, since the operator came up later.
+    armed = [line["record"]["values"] for line in audit.read(bot.data_dir / "audit" / "exits.jsonl")]
+    again = {values["product_id"] for values in armed[armed_before:] if values.get("code") == "exit_armed"}
+    assert {position["product_id"] for position in before["positions"]} <= again
     assert_orders_are_accounted_for(bot)
 
 
@@ -113,4 +115,5 @@ def test_when_root_dies_the_venue_is_swept_and_the_exit_is_not_zero(bot):
     os.kill(bot.root_pid(), signal.SIGKILL)
     assert bot.wait(30.0) == 1
     assert bot.resting() == []
+    eventually((bot.data_dir / "run" / "guardian.fence").exists, patience_s=5.0)  # main has handed over
     assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from actors.host import Thinker
 from actors.machine_actor import MachineActor
 from actors.plan import RunPlan
+from actors.ports import Thinker
 from supervision import ChildSpec, SupervisorSpec
 from trading.machine import Effects, Instant, Note, QuietMachine, Rows, Save, Send, Table, Wake, Woke
 

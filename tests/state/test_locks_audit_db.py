@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_refusal_of_a_second_instance_names_the_holder_and_death_frees_the_lock(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from state.locks import InstanceLock; "
-        "lock = InstanceLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+        "import signal, sys; from pathlib import Path; from state.locks import InstanceLock; "
+        "lock = InstanceLock(Path(sys.argv[1])); print('held', flush=True); signal.pause()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"

@@ -1,0 +1,51 @@
+"""After the conductor has left: helpers end in their order, and people hear what was cancelled, kept and listed."""
+
+from __future__ import annotations
+
+from actors.conducting import Conducting
+from actors.guarding import GuardianProcess
+from actors.venue import VenueProcess
+from actors.views import View
+from state import db
+from state.locks import AccountLock
+from trading.messages.control import Leave
+
+
+def end(
+    conducting: Conducting,
+    leave: Leave,
+    venue: VenueProcess | None,
+    guardian: GuardianProcess | None,
+    account: AccountLock,
+    view: View,
+) -> int:
+    conducting.requests.finish()
+    if guardian is not None and leave.exit_code == 0:
+        guardian.finish()
+    if venue is not None and (leave.exit_code == 0 or conducting.plan.fresh):
+        venue.stop()
+    account.release()
+    counts = conducting.counts
+    summary = {
+        "entries": counts["entries"],
+        "exits": counts["exits"],
+        "denied": counts["denied"],
+        "fills": counts["fills"],
+        "orders_left": len(leave.listed),
+        "processes_left": len(conducting.left_pids),
+        "exit": leave.exit_code,
+    }
+    view.close(summary, _last_lines(leave, db.positions(conducting.plan.data_dir)))
+    return leave.exit_code
+
+
+def _last_lines(leave: Leave, positions: list[str]) -> list[str]:
+    listed = ", ".join(leave.listed) or "none of ours"
+    lines = [
+        f"canceled: {', '.join(leave.canceled) or 'nothing was open'}",
+        f"kept: {', '.join((*positions, *leave.kept)) or 'no positions'}",
+        f"the venue lists: {listed}" + ("" if not leave.live_possible else " (orders may be live)"),
+    ]
+    if leave.unknown:
+        lines.append(f"outcome unknown: {', '.join(leave.unknown)}")
+    return [*lines, f"exit {leave.exit_code}: {leave.reason}"]
