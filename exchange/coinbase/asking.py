@@ -142,7 +142,7 @@ class Asker:
             else:
                 error = f"http_{reply.status}: {shortened(as_text(reply.content))}"
             self.tally.count(reply, failed=True)
-            if reply.status is not None and 400 <= reply.status < 500 and reply.status not in (408, 429):
+            if _final(reply.status, attempt):
                 raise NoAnswerError(error)
             wait_s = self.jitter() * min(BACKOFF_S_MAX, BACKOFF_S * 2.0 ** min(attempt, 10))
             if reply.retry_after_s is not None:
@@ -166,6 +166,13 @@ class Asker:
             cursors.add(page.cursor)
             asking = {**params, "cursor": page.cursor}
         raise NoAnswerError(f"more than {PAGES_MAX} pages")
+
+
+def _final(status: int | None, attempt: int) -> bool:
+    """A refusal that asking again will not change. Coinbase answers 401 to valid tokens now and then (SDK issue 132)."""
+    if status is None or not 400 <= status < 500 or status in (408, 429):
+        return False
+    return status != 401 or attempt > 0
 
 
 def answer(query: Query, asker: Asker) -> Page:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
+import jwt
 import pytest
 
 from exchange.coinbase.budgets import BudgetSettings, Rate
@@ -14,7 +17,7 @@ from exchange.coinbase.gateway import GatewaySettings
 from exchange.coinbase.transport import boot_s
 from tests.coinbase_rest.made import BTC, done, query
 from tests.coinbase_rest.test_wire import FILL, ORDER
-from tests.coinbase_rest.venue import Answer, Request, Venue
+from tests.coinbase_rest.venue import OTHER_CA, Answer, Request, Venue
 from trading.messages.orders import Page, QueryKind, VenueFill, VenueOrder, VenueStatus
 from trading.product import Product
 
@@ -137,11 +140,73 @@ def test_a_retry_after_beyond_the_deadline_ends_at_once() -> None:
     assert not page.complete
 
 
-def test_a_refused_question_is_not_asked_again() -> None:
-    with Venue(lambda request, answer: answer.text(401, "Unauthorized\n", {"Content-Type": "text/plain"})) as venue:
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_refused_question_is_not_asked_again(status: int) -> None:
+    missing = '{"error":"PERMISSION_DENIED","error_details":"Missing required scopes"}'
+    with Venue(lambda request, answer: answer.text(status, missing)) as venue:
         page = ask(venue, QueryKind.BALANCES)
         assert len(venue.requests) == 1
+    assert page.error == f"http_{status}: {missing}"
+
+
+def test_a_401_is_asked_once_more_with_a_new_token() -> None:
+    """Intermittent 401 for valid tokens (SDK issue 132); a key that is really wrong costs one request more."""
+    with Venue(lambda request, answer: answer.text(401, "Unauthorized\n", {"Content-Type": "text/plain"})) as venue:
+        page = ask(venue, QueryKind.BALANCES)
+        tokens = [request.headers["authorization"] for request in venue.requests]
     assert page.error == "http_401: Unauthorized"
+    assert len(tokens) == len(set(tokens)) == 2
+
+
+def test_each_request_carries_a_fresh_token_for_its_own_path() -> None:
+    def serve(request: Request, answer: Answer) -> None:
+        answer.json(listing(cursor="n" if "cursor" not in request.query else ""))
+
+    with Venue(serve) as venue:
+        ask(venue, QueryKind.ORDERS)
+        host = venue.endpoints.rest
+        claims = [
+            jwt.decode(r.headers["authorization"][7:], options={"verify_signature": False}) for r in venue.requests
+        ]
+    assert {c["uri"] for c in claims} == {f"GET {host}/api/v3/brokerage/orders/historical/batch"}
+    assert all(c["exp"] - c["nbf"] == 120 for c in claims)
+    assert len({r.headers["authorization"] for r in venue.requests}) == len(venue.requests)
+
+
+def test_the_environment_cannot_lead_us_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """REQUESTS_CA_BUNDLE wins over `session.verify`, and proxies over everything, unless the session looks away."""
+    bundle = tmp_path / "other.pem"
+    OTHER_CA.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with Venue(lambda request, answer: answer.json({"epochMillis": "1790735849298"})) as venue:
+        assert ask(venue, QueryKind.CLOCK).complete
+
+
+@pytest.mark.parametrize("spelling", ["x-ratelimit-remaining", "X-RateLimit-Remaining"])
+def test_rate_headers_are_heard_however_they_are_spelled(spelling: str) -> None:
+    """The SDK looks them up in lower case only."""
+
+    def serve(request: Request, answer: Answer) -> None:
+        answer.json(
+            {"epochMillis": "1790735849298"}, headers={spelling: "3", spelling.replace("emaining", "eset"): "9"}
+        )
+
+    with Venue(serve) as venue:
+        called = done(venue, query(QueryKind.CLOCK), settings=FAST)
+    assert called.limit_remaining == 3
+
+
+def test_a_gzipped_answer_is_read_and_a_lying_one_is_no_answer() -> None:
+    good = gzip.compress(b'{"epochMillis": "1790735849298"}')
+
+    def serve(request: Request, answer: Answer) -> None:
+        answer.text(200, good if len(venue.requests) > 1 else b"not gzip", {"Content-Encoding": "gzip"})
+
+    with Venue(serve) as venue:
+        called = done(venue, query(QueryKind.CLOCK), settings=FAST)
+    assert (called.outcome.complete, called.requests, called.errors) == (True, 2, 1)
 
 
 def test_a_question_ends_at_its_deadline() -> None:

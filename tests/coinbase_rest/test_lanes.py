@@ -21,11 +21,11 @@ from typing import Any
 import attrs
 import pytest
 
-from exchange.coinbase.fences import Beat, Fences
-from exchange.coinbase.gateway import GatewaySettings
+from exchange.coinbase.fences import Beat, Fences, engage_kill_file, read_fences, write_beat
+from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
-from exchange.coinbase.transport import TransportSettings, boot_s
+from exchange.coinbase.transport import Resolver, TransportSettings, boot_s
 from tests.coinbase_rest.made import ME, back, call, catalog, done, lanes_at, order, query
 from tests.coinbase_rest.venue import KEY_NAME, KEY_SECRET, OTHER_CA, Answer, Request, Venue, accepted, refused
 from tests.support import eventually
@@ -190,6 +190,35 @@ def test_the_venue_is_a_black_hole_and_every_call_comes_back_at_its_deadline() -
     assert not any(c.outcome.complete for c in found if isinstance(c.outcome, Page | CancelsAnswered))
 
 
+def test_a_name_that_never_resolves_holds_nobody_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`getaddrinfo` has no timeout; a resolver that hangs for minutes must not look like a stuck worker."""
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(30) and [])
+    with Venue(good) as venue:
+        started = boot_s()
+        found = place(venue, 0.5, endpoints=attrs.evolve(venue.endpoints, rest="venue.example"))
+        release.set()
+    assert (found.kind, found.reason) == (OutcomeKind.NOT_SENT, "no_connection")
+    assert boot_s() - started < 2.0
+
+
+def test_known_addresses_outlive_a_resolver_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [["address"], OSError("no network")]
+
+    def resolve(*_: Any, **__: Any) -> Any:
+        found = answers.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr("exchange.coinbase.transport.RESOLVED_S", 0.0)
+    resolver = Resolver()
+    assert resolver.addresses("venue.example", 443, 1.0) == ["address"]
+    assert resolver.addresses("venue.example", 443, 1.0) == ["address"]
+    assert answers == []
+
+
 def test_an_answer_that_stops_in_the_middle_is_unknown() -> None:
     def half(request: Request, answer: Answer) -> None:
         answer.raw(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 400\r\n\r\n{"error":"INVALID')
@@ -248,6 +277,30 @@ def test_a_kill_engaged_while_the_worker_connects_stops_the_order() -> None:
     with Venue(good, connected=killed.set) as venue:
         found = place(venue, may_post=lambda _: kill if killed.is_set() else None)
         assert (found.reason, venue.connections) == ("fenced:kill", 1)
+        assert venue.requests == []
+
+
+def test_the_fence_files_are_read_at_the_wire(tmp_path: Path) -> None:
+    """The machine saw open fences; the file appears before the bytes leave."""
+    run = tmp_path / "run"
+    run.mkdir()
+    write_beat(run, Beat(ME[0], "ready", boot_s()))
+    gateway = GatewayMachine(me=ME, fences=lambda: read_fences(run))
+    gateway.recover({}, Instant(1_790_000_000.0, True, boot_s() - 60.0))
+    now = Instant(1_790_000_000.0, True, boot_s())
+    gateway.handle(catalog(now), now)
+    (sent,) = [e for e in gateway.handle(order(now_boot_s=now.boot_s), now) if isinstance(e, Send)]
+
+    def engage() -> None:
+        engage_kill_file(run, cause="test", name="ann", source="file")
+
+    with (
+        Venue(good, connected=engage) as venue,
+        lanes_at(venue, may_post=lambda asked: gateway.refusal_at_the_wire(asked, boot_s())) as lanes,
+    ):
+        lanes.submit(sent.message)  # type: ignore[arg-type]
+        (called,) = back(lanes)
+        assert (outcome(called).kind, outcome(called).reason) == (OutcomeKind.NOT_SENT, "fenced:kill")
         assert venue.requests == []
 
 
