@@ -27,8 +27,8 @@ from exchange.simulator.journal import Journal
 from exchange.simulator.keys import load_keys
 from exchange.simulator.market import Market, Move
 from exchange.simulator.matching import Settings, Venue
-from exchange.simulator.products import with_usdc_twin
-from exchange.simulator.recorded import RecordedMarket, RecordingError
+from exchange.simulator.products import DEFAULT_PRODUCTS, with_usdc_twin
+from exchange.simulator.recorded import NAME, RecordedMarket, RecordingError
 from exchange.simulator.running import Running
 from exchange.simulator.scenarios import scenario_moves
 from exchange.simulator.words import parse_time
@@ -76,7 +76,10 @@ def make_market(args: Namespace) -> tuple[Market, float | None]:
 
         if args.start:
             raise UsageError("--from is for a recorded market; the synthetic one begins now")
-        return SyntheticMarket(args.seed, step_s=step_s), None
+        names = tuple(dict.fromkeys(filter(None, args.products.split(",")))) or DEFAULT_PRODUCTS
+        if bad := [name for name in names if not NAME.fullmatch(name)]:
+            raise UsageError(f"--products {args.products}: {bad[0]!r} is not a product such as BTC-USD")
+        return SyntheticMarket(args.seed, names, step_s=step_s), None
     try:
         start = parse_time(args.start) if args.start else None
     except ValueError:

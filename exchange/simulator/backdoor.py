@@ -95,6 +95,8 @@ class BackDoor:
     async def post_market(self, request: web.Request) -> web.Response:
         try:
             asked = await request.json()
+            if asked.get("kind") == "deep_book":
+                return self._deepen(str(asked["product_id"]), int(asked.get("levels", 22_000)))
             moves = [move_from_json(row) for row in moves_of(asked, self.running.now(), set(self.running.street_ids))]
         except (ValueError, KeyError, TypeError) as error:
             return _bad(f"market move is not usable: {error!r}")
@@ -102,6 +104,11 @@ class BackDoor:
             self.running.market.add_move(move)
         self.running.journal.save_moves(self.running.market.moves())
         return web.json_response({"moves": [move.as_json() for move in moves]})
+
+    def _deepen(self, product_id: str, levels: int) -> web.Response:
+        tick = self.running.ticks[product_id]
+        self.running.market.deepen(product_id, levels, tick)
+        return web.json_response({"product_id": product_id, "levels": levels})
 
     async def clock(self, _: web.Request) -> web.Response:
         return web.json_response(self.running.clock.as_json())

@@ -131,6 +131,9 @@ class Market(Protocol):
     def depth(self, product_id: str, step: int, tick: Tick) -> tuple[Levels, Levels]:
         """Levels behind the best of that tick, best first."""
 
+    def deepen(self, product_id: str, levels: int, tick: Tick) -> None:
+        """Put so many more levels on each side of the book."""
+
     def minute_bars(self, product_id: str, first_minute: int, last_minute: int) -> list[Bar]:
         """One-minute bars of the path; minutes (since 1970) both inclusive; minutes without trades are missing."""
 

@@ -106,7 +106,7 @@ def product(venue: Running, ask: Ask) -> Any:
 def product_book(venue: Running, ask: Ask) -> Any:
     found = _product(venue, listing.one(ask.query, "product_id"))
     book = venue.venue.book(found.product_id)
-    limit = listing.limit_of(ask.query, 10_000, 10_000)
+    limit = listing.limit_of(ask.query, 50_000, 50_000)
     step = listing.one(ask.query, "aggregation_price_increment")
     sides = {}
     for name, side in (("bids", "BUY"), ("asks", "SELL")):

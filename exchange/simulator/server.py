@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=1, help="of the synthetic market, and of the street around a recording"
     )
     found.add_argument("--scenario", default="opening", help=f"{', '.join(SCENARIOS)}, or a .json file")
+    found.add_argument("--products", default="", help="of the synthetic market, e.g. BTC-USD,XRP-USD (default: five)")
     found.add_argument("--cash", default="10000", help="opening balance in each quote currency")
     found.add_argument("--json", action="store_true", help="one JSON line when ready")
     found.add_argument("--watch-lock", default="", help="leave when this file's lock has been free for 60 s")

@@ -65,6 +65,7 @@ class Street:
         # A cell of one tick may be wider than the wanted distance: then a level carries accordingly more.
         widen = max(1.0, self.cell * self.tick_size / (base_price * style.level_bps / 10_000))
         self.level_base = style.level_usd * widen / base_price
+        self._deep: tuple[Levels, Levels] = ([], [])
         self._step = float(product.base_increment)
         self._digits = max(0, -int(product.base_increment.normalize().as_tuple().exponent))
 
@@ -123,10 +124,28 @@ class Street:
         """The ladder behind the best of `tick`."""
         _, depth_x, _ = bends.factors(at_s)
         inc = self.product.price_increment
-        return (
+        bids, asks = (
             self._ladder(int(tick.bid / inc), -1, at_s, depth_x),
             self._ladder(int(tick.ask / inc), 1, at_s, depth_x),
         )
+        if self._deep[0]:
+            last_bid, last_ask = bids[-1][0] if bids else tick.bid, asks[-1][0] if asks else tick.ask
+            bids += [level for level in self._deep[0] if level[0] < last_bid]
+            asks += [level for level in self._deep[1] if level[0] > last_ask]
+        return bids, asks
+
+    def deepen(self, levels: int, tick: Tick) -> None:
+        """So many more levels on each side, far from the price and at rest: a book as large as Coinbase's (5 MB)."""
+        inc = self.product.price_increment
+        found: tuple[Levels, Levels] = ([], [])
+        for side, (price, direction) in enumerate(((tick.bid, -1), (tick.ask, 1))):
+            best = int(price / inc)
+            start, step = best + direction * max(1, best // 25), max(1, best * 9 // 10 // max(levels, 1))
+            for n in range(levels):
+                ticks = start + direction * n * step
+                if ticks > 0:
+                    found[side].append((self.price(ticks), self.size(self._level_size(side, ticks, 1, 1.0))))
+        self._deep = found
 
     def _ladder(self, best: int, direction: int, at_s: float, depth_x: float) -> Levels:
         found: Levels = []

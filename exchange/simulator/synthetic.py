@@ -234,6 +234,9 @@ class SyntheticMarket:
     def depth(self, product_id: str, step: int, tick: Tick) -> tuple[Levels, Levels]:
         return self._streets[product_id].depth(tick, step * self.step_s, self._bends[product_id])
 
+    def deepen(self, product_id: str, levels: int, tick: Tick) -> None:
+        self._streets[product_id].deepen(levels, tick)
+
     def minute_bars(self, product_id: str, first_minute: int, last_minute: int) -> list[Bar]:
         path, bends = self._paths[product_id], self._bends[product_id]
         tick = self._streets[product_id].tick_size

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 import time
 from decimal import Decimal as D
 
 import aiohttp
 import pytest
+from aiohttp import web
 from coinbase.jwt_generator import build_ws_jwt
 from coinbase.websocket import WSClient, WSUserClient
 
@@ -298,6 +300,60 @@ def test_our_own_order_is_seen_in_the_book_everybody_sees(venue):
         socket.until(lambda f: '"20.01", "new_quantity": "1.5"' in json.dumps(f))
         client.cancel_orders([order_id])
         socket.until(lambda f: '"20.01", "new_quantity": "0"' in json.dumps(f))
+
+
+def test_a_snapshot_may_be_as_large_as_coinbases(venue):
+    venue.door("POST", "market", {"kind": "deep_book", "product_id": "ETH-USD", "levels": 22_000})
+    try:
+        eventually(lambda: len(venue.client().get_product_book("ETH-USD").pricebook.bids) > 20_000, patience_s=5)
+        with Socket(venue) as socket:
+            socket.ask("subscribe", "level2", ["ETH-USD"])
+            snapshot = socket.read()
+            socket.until(lambda f: kind_of(f) == ("l2_data", "update"))
+        assert 4_000_000 < len(json.dumps(snapshot, separators=(",", ":"))) < 10 << 20
+        assert digest(socket.frames, "ETH-USD")[1] == []
+    finally:
+        venue.door("POST", "market", {"kind": "deep_book", "product_id": "ETH-USD", "levels": 0})
+
+
+def test_a_quiet_connection_is_closed_after_its_idle_time(tmp_path, monkeypatch):
+    """60 to 90 s at Coinbase, 75 s here; the same code with a shorter patience."""
+    from exchange.simulator import sockets
+    from exchange.simulator.assembly import assemble
+    from exchange.simulator.server import parser
+
+    monkeypatch.setattr(sockets, "IDLE_CLOSE_S", 1.0)
+    assembled = assemble(parser().parse_args(["--data-dir", str(tmp_path), "--scenario", "quiet"]))
+    hub = sockets.Hub(assembled.running)
+
+    async def scene():
+        async def serve(request):
+            return await hub.serve(request, "market")
+
+        app = web.Application()
+        app.router.add_get("/", serve)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        async with aiohttp.ClientSession() as session:
+            address = f"ws://127.0.0.1:{runner.addresses[0][1]}/"
+            async with session.ws_connect(address) as quiet, session.ws_connect(address) as alive:
+                await quiet.send_json({"type": "subscribe", "channel": "status", "product_ids": ["BTC-USD"]})
+                await alive.send_json({"type": "subscribe", "channel": "heartbeats"})
+                deadline = asyncio.get_running_loop().time() + 6
+                while not quiet.closed and asyncio.get_running_loop().time() < deadline:
+                    hub.pulse()
+                    with contextlib.suppress(TimeoutError):
+                        await quiet.receive(0.05)
+                    with contextlib.suppress(TimeoutError):
+                        await alive.receive(0.01)
+                seen = quiet.close_code, alive.closed
+        await runner.cleanup()
+        return seen
+
+    assert asyncio.run(scene()) == (1000, False)
+    os.close(assembled.lock)
 
 
 def test_the_unmodified_websocket_clients_run(venue):

@@ -126,7 +126,20 @@ def test_a_new_ledger_is_a_new_account(tmp_path):
 
 def test_the_contract_line_has_what_design_promises_and_is_kept_for_the_owner(shared_venue):
     venue = shared_venue
-    wanted = ["rest", "ws_market", "ws_user", "ca", "api_key", "api_secret", "back_door", "t0", "boot_s", "speed", "portfolio_uuid", "products"]
+    wanted = [
+        "rest",
+        "ws_market",
+        "ws_user",
+        "ca",
+        "api_key",
+        "api_secret",
+        "back_door",
+        "t0",
+        "boot_s",
+        "speed",
+        "portfolio_uuid",
+        "products",
+    ]
     assert set(wanted) <= set(venue.line)
     assert venue.line["back_door"].startswith("https://127.0.0.1:")
     assert venue.line["back_door"].endswith("/_sim/")
