@@ -466,7 +466,12 @@ class Checkers:
 
     def _sold(self, filled: Filled) -> None:
         fill = filled.fill
-        if fill.side == "SELL" and self.lost_at is None and self.venue.held_by_fills(fill.product_id) < 0:
+        if (
+            fill.side == "SELL"
+            and self.lost_at is None
+            and not self.venue.taken
+            and self.venue.held_by_fills(fill.product_id) < 0
+        ):
             self.broken(
                 "I14", f"more {fill.product_id} was sold than the bot ever bought: coins of others were touched"
             )
@@ -701,7 +706,7 @@ class Checkers:
                 continue
             key = str(intent["intent_id"])
             product = str(intent["product_id"])
-            held = self.venue.held_by_fills(product, self._has_row)
+            held = min(self._left_of(coid, key), self.venue.held_by_fills(product, self._has_row))
             if (
                 held * self.world.prices[product] > 5
                 and key not in exits._watches
@@ -724,6 +729,14 @@ class Checkers:
                     "I16",
                     f"position {key} of {size} {row['product_id']} has no exit armed for {now - max(seen, since):.1f} s",
                 )
+
+    def _left_of(self, coid: str, position_id: str) -> Decimal:
+        """What the entry bought minus what exits and flattens of its position sold, by the ledger."""
+        left = sum((o.filled_size for o in self.venue.by_client_id(coid)), Decimal(0))
+        for other, row in self.intents.items():
+            if row.get("position_id") == position_id:
+                left -= sum((o.filled_size for o in self.venue.by_client_id(other)), Decimal(0))
+        return left
 
     # -- the ends -----------------------------------------------------------------------------------------------
 

@@ -144,10 +144,10 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     """Mode R: a few proposals and market moves in some seconds, and one to six faults among them."""
     chance = random.Random(f"short:{seed}")
     quirks = _quirks(chance)
-    safety_s = chance.choice((4.0, 6.0, 6.0, 10.0)) if chance.random() < 0.85 else chance.choice((30.0, 120.0))
+    safety_s = chance.choice((4.0, 6.0, 6.0, 10.0)) if chance.random() < 0.95 else chance.choice((30.0, 120.0))
     items = _business(chance, safety_s, chance.randint(2, 5))
     items += _faults(chance, safety_s, chance.randint(1, 6))
-    heal = heal or chance.random() < 0.04
+    heal = heal or chance.random() < 0.015
     return Schedule(
         seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
         products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,

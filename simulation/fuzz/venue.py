@@ -143,6 +143,7 @@ class FuzzVenue:
         self.filled: list[Callable[[Filled], None]] = []
         self.answered: list[Callable[[QueryKind], None]] = []
         self.in_flight: dict[str, float] = {}  # client order id -> when its request will arrive, boot clock
+        self.taken: dict[str, Decimal] = {}  # base units of a product that another hand sold or withdrew
         self.will_place: dict[float, None] = {}  # arrivals whose request will be processed
         self.answers = True  # False: a black hole
         self.last_failure_boot_s = 0.0  # when a question was last not answered
@@ -164,8 +165,8 @@ class FuzzVenue:
         return [o for o in self.engine.orders.values() if o.client_order_id == client_order_id]
 
     def held_by_fills(self, product_id: str, counts: Callable[[str], bool] | None = None) -> Decimal:
-        """Base units bought minus sold by orders of ours (those that `counts` takes), by the ledger."""
-        total = Decimal(0)
+        """Base units bought minus sold by orders of ours (those that `counts` takes), minus what other hands took."""
+        total = -self.taken.get(product_id, Decimal(0))
         for fill in self.engine.fill_list:
             if fill.product_id != product_id:
                 continue

@@ -374,7 +374,9 @@ class World:
         base = product.partition("-")[0]
         if base in wallets.by_currency:
             wallet = wallets.by_currency[base]
-            wallet.total -= wallet.available * Decimal(str(part))
+            size = wallet.available * Decimal(str(part))
+            wallet.total -= size
+            self.venue.taken[product] = self.venue.taken.get(product, Decimal(0)) + size
 
     def _do_trade(self, product: str, size: Decimal) -> None:
         """The street sells so much into the bids: what rests of ours is filled in part."""
