@@ -20,6 +20,7 @@ from attrs import evolve, field, frozen
 from exchange.coinbase.clock_check import ClockCheck, ClockSettings
 from exchange.coinbase.exchange_health import Effect as ExchangeEffect
 from exchange.coinbase.exchange_health import ExchangeHealth, ExchangeStatusSettings
+from exchange.coinbase.key_check import FINGERPRINTS, NOT_CHECKED, KeyFault, key_faults
 from trading.machine import (
     Effect,
     Effects,
@@ -49,7 +50,6 @@ from trading.messages.orders import Account, Fees, Page, PageItem, Query, QueryK
 from trading.product import Product, set_flags
 from trading.publish import WAKE_KEY, ConditionBoard, Publisher, jitter
 from trading.rows import columns_of, from_row, to_row
-from trading.values import account_tag
 
 PRODUCTS_TABLE = Table("catalog_products", columns=columns_of(Product))
 FACTS_TABLE = Table(
@@ -312,7 +312,8 @@ class CatalogMachine(QuietMachine):
 
     def _publish(self, now: Instant) -> list[Effect]:
         standing = self._health.standing(now.boot_s)
-        refusals = [text for _, text in self._account_faults()]
+        faults = key_faults(self._account, self._tag) if self._has_key else ()
+        refusals = [text for _, text in faults]
         closed = bool(refusals) or standing.effect >= ExchangeEffect.STOP
         clamped = standing.effect == ExchangeEffect.CLAMP
         new = evolve(
@@ -331,7 +332,7 @@ class CatalogMachine(QuietMachine):
         effects = self._publisher.effects(self._snapshot, changed=changed, now=now, slow=READERS)
         if changed:
             effects += [effect for product_id in self._symbols for effect in self._told(f"symbol:{product_id}")]
-        effects += self._account_conditions(now)
+        effects += self._key_conditions(faults, now)
         effects += self._status_condition(standing.effect, standing.reasons, now)
         return effects
 
@@ -342,34 +343,13 @@ class CatalogMachine(QuietMachine):
             evolve(product, status=self._overrides.get(key, product.status)) for key, product in self._products.items()
         )
 
-    def _account_faults(self) -> Iterator[tuple[str, str]]:
-        """Why this key may not open positions: (fingerprint, sentence)."""
-        if not self._has_key:
-            return
-        if self._account is None:
-            yield "", "key not checked yet"
-            return
-        if self._account.can_transfer:
-            yield (
-                "catalog:key_can_transfer",
-                "this key can transfer money out; make one without the transfer permission",
-            )
-        if not self._account.can_trade:
-            yield "catalog:key_cannot_trade", "this key may not trade; give it the trade permission"
-        if self._tag and account_tag(self._account.portfolio_uuid) != self._tag:
-            yield (
-                "catalog:other_account",
-                f"the key is of another account (tag {account_tag(self._account.portfolio_uuid)}) than this data dir "
-                f"(tag {self._tag}); use another --data-dir for it",
-            )
-
-    def _account_conditions(self, now: Instant) -> Iterator[Effect]:
-        standing = {fingerprint for fingerprint, _ in self._account_faults() if fingerprint}
-        for fingerprint, text in self._account_faults():
-            if fingerprint:
+    def _key_conditions(self, faults: tuple[KeyFault, ...], now: Instant) -> Iterator[Effect]:
+        for fingerprint, text in faults:
+            if fingerprint != NOT_CHECKED:
                 condition = Condition(fingerprint=fingerprint, level="critical", active=True, text=text)
                 yield from self._board.stand(condition, now)
-        for fingerprint in ("catalog:key_can_transfer", "catalog:key_cannot_trade", "catalog:other_account"):
+        standing = {fingerprint for fingerprint, _ in faults}
+        for fingerprint in FINGERPRINTS:
             if fingerprint not in standing:
                 yield from self._board.gone(fingerprint)
 

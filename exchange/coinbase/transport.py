@@ -18,7 +18,6 @@ made there:
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import struct
@@ -39,11 +38,11 @@ from urllib3.exceptions import NewConnectionError
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
+from exchange.coinbase.resolver import Resolver
 from exchange.coinbase.wire import scrubbed, shortened
 
 API = "/api/v3/brokerage"
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
-RESOLVED_S = 60.0
 
 
 def boot_s() -> float:
@@ -97,49 +96,6 @@ class _Answered(Exception):  # noqa: N818
     def __init__(self, response: requests.Response, content: bytes) -> None:
         super().__init__("answered")
         self.response, self.content = response, content
-
-
-class Resolver:
-    """Addresses of a host, at most `timeout_s` late: `getaddrinfo` runs in a daemon thread, and old answers outlive failures."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, int], tuple[float, list[Any]]] = {}
-        self._pending: dict[tuple[str, int], threading.Event] = {}
-
-    def addresses(self, host: str, port: int, timeout_s: float) -> list[Any]:
-        """`getaddrinfo` rows. Raises OSError when there are none in time."""
-        try:
-            ipaddress.ip_address(host.strip("[]"))
-            return socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        except ValueError:
-            pass
-        key = (host, port)
-        with self._lock:
-            at, rows = self._known.get(key, (-RESOLVED_S, []))
-            if rows and time.monotonic() - at < RESOLVED_S:
-                return rows
-            done = self._pending.get(key)
-            if done is None:
-                done = self._pending[key] = threading.Event()
-                threading.Thread(target=self._resolve, args=(key, done), name="resolver", daemon=True).start()
-        done.wait(timeout_s)
-        with self._lock:
-            rows = self._known.get(key, (0.0, []))[1]
-        if not rows:
-            raise OSError(f"no address for {host} within {timeout_s:.1f} s")
-        return rows
-
-    def _resolve(self, key: tuple[str, int], done: threading.Event) -> None:
-        try:
-            rows = socket.getaddrinfo(*key, type=socket.SOCK_STREAM)
-        except OSError:
-            rows = []
-        with self._lock:
-            if rows:
-                self._known[key] = (time.monotonic(), rows)
-            self._pending.pop(key, None)
-        done.set()
 
 
 class _Wire:

@@ -25,7 +25,8 @@ from exchange.coinbase.fences import Beat, Fences, engage_kill_file, read_fences
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
-from exchange.coinbase.transport import Resolver, TransportSettings, boot_s
+from exchange.coinbase.resolver import Resolver
+from exchange.coinbase.transport import TransportSettings, boot_s
 from tests.coinbase_rest.made import ME, back, call, catalog, done, lanes_at, order, query
 from tests.coinbase_rest.venue import KEY_NAME, KEY_SECRET, OTHER_CA, Answer, Request, Venue, accepted, refused
 from tests.support import eventually
@@ -212,7 +213,7 @@ def test_known_addresses_outlive_a_resolver_that_fails(monkeypatch: pytest.Monke
         return found
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr("exchange.coinbase.transport.RESOLVED_S", 0.0)
+    monkeypatch.setattr("exchange.coinbase.resolver.RESOLVED_S", 0.0)
     resolver = Resolver()
     assert resolver.addresses("venue.example", 443, 1.0) == ["address"]
     assert resolver.addresses("venue.example", 443, 1.0) == ["address"]
