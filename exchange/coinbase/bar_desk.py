@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from exchange.bar_cache import BarWriter
 from exchange.coinbase.bars import Backfill, BarBuilder, BarGap
-from exchange.coinbase.feed_words import Acknowledged, CandleSeen, Disconnected, Gap, Happening, Heartbeat, Trade
+from exchange.coinbase.feed_words import (
+    Acknowledged,
+    CandleSeen,
+    Disconnected,
+    Gap,
+    Happening,
+    Heartbeat,
+    Malformed,
+    Trade,
+)
 from trading.messages.market import Bar
 from trading.messages.orders import Candle
 
@@ -59,6 +68,8 @@ class BarDesk:
                 case Gap() | Disconnected():
                     self._trades_of = frozenset()
                     builder.lost()
+                case Malformed(reason=reason) if reason.startswith("market_trades"):
+                    builder.lost()  # some of this minute's trades: it is a hole, and its candle is asked for
                 case _:
                     pass
 

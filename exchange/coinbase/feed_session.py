@@ -28,23 +28,29 @@ from typing import Any
 
 from attrs import define, frozen
 
+from exchange.coinbase.feed_channels import (
+    read_candles,
+    read_heartbeat_counter,
+    read_last_prices,
+    read_level2,
+    read_status,
+    read_subscriptions,
+    read_tickers,
+    read_trades,
+)
 from exchange.coinbase.feed_words import (
     Acknowledged,
     BookLost,
-    CandleSeen,
     Gap,
     Happening,
     Heartbeat,
     Malformed,
     NotAcknowledged,
     OrdersLost,
-    ProductStatus,
     Reconnect,
     Resubscribe,
-    Trade,
     UserSnapshotDone,
     VenueError,
-    numbers,
     venue_seconds,
 )
 from exchange.coinbase.level2 import Level2Book
@@ -293,28 +299,15 @@ class FeedSession:
             out.append(Reconnect(self.over))
         return out
 
-    # one handler a channel: read the whole frame, then change
+    # one handler a channel: `feed_channels` reads the whole frame, then things change
 
     def _ticker(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
-        rows = []
-        for event in events:
-            for row in event["tickers"]:
-                texts = (
-                    row["best_bid"],
-                    row["best_ask"],
-                    row["best_bid_quantity"],
-                    row["best_ask_quantity"],
-                    row["price"],
-                )
-                volume = row.get("volume_24_h")
-                state = self._products.get(row["product_id"])
-                if state is None:
-                    self.counts["unknown_products"] += 1
-                    continue
-                numbers((*texts, volume) if volume else texts)
-                rows.append((state, texts, float(volume) if volume else None))
         out: list[Happening] = []
-        for state, (bid_text, ask_text, bid_size, ask_size, last), volume_base in rows:
+        for product_id, bid_text, ask_text, bid_size, ask_size, last, volume_base in read_tickers(events):
+            state = self._products.get(product_id)
+            if state is None:
+                self.counts["unknown_products"] += 1
+                continue
             if 0.0 < state.exchange_s - exchange_s < _OUT_OF_ORDER_S:
                 self.counts["out_of_order"] += 1
                 continue
@@ -329,7 +322,7 @@ class FeedSession:
             state.exchange_s = exchange_s
             out.append(
                 Quote(
-                    state.product_id,
+                    product_id,
                     bid,
                     ask,
                     Decimal(bid_size),
@@ -344,38 +337,19 @@ class FeedSession:
         return out
 
     def _ticker_batch(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
-        """No bid and ask in these: only the last price and volume are taken, for quotes that the book makes."""
-        rows = []
-        for event in events:
-            for row in event["tickers"]:
-                numbers((row["price"],))
-                rows.append((self._products.get(row["product_id"]), Decimal(row["price"])))
-        for state, last in rows:
+        for product_id, last in read_last_prices(events):
+            state = self._products.get(product_id)
             if state is not None:
                 state.last = last
         return []
 
     def _level2(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
-        read = []
-        for event in events:
-            kind, updates = event["type"], event["updates"]
-            if kind not in {"snapshot", "update"}:
-                raise ValueError(f"no such event: {kind!r:.40}")
-            sides = [row["side"] for row in updates]
-            prices = [row["price_level"] for row in updates]
-            sizes = [row["new_quantity"] for row in updates]
-            if not {"bid", "offer"}.issuperset(sides):
-                raise ValueError("a side that is neither bid nor offer")
-            if prices:
-                numbers(prices)
-                numbers(sizes)
-            state = self._products.get(event["product_id"])
+        out: list[Happening] = []
+        for product_id, kind, sides, prices, sizes in read_level2(events):
+            state = self._products.get(product_id)
             if state is None:
                 self.counts["unknown_products"] += 1
-            else:
-                read.append((state, kind, sides, prices, sizes))
-        out: list[Happening] = []
-        for state, kind, sides, prices, sizes in read:
+                continue
             book = state.book
             if kind == "snapshot":
                 self.counts["snapshots"] += 1
@@ -423,63 +397,27 @@ class FeedSession:
         ]
 
     def _market_trades(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
-        trades: list[Trade] = []
-        for event in events:
-            snapshot = event["type"] == "snapshot"
-            for row in event["trades"]:
-                price, size, side, trade_id = row["price"], row["size"], row["side"], row["trade_id"]
-                numbers((price, size))
-                if side not in {"BUY", "SELL"} or type(trade_id) is not str or Decimal(price) <= 0:
-                    raise ValueError("a trade without side, id or price")
-                time_s = venue_seconds(row["time"])
-                product_id = row["product_id"]
-                if product_id not in self._products:
-                    self.counts["unknown_products"] += 1
-                    continue
-                trades.append(Trade(product_id, trade_id, Decimal(price), Decimal(size), side, time_s, snapshot))
-        trades.reverse()  # the venue tells the newest first
-        trades.sort(key=lambda trade: trade.time_s)
+        trades, others = read_trades(events, self._products)
+        self.counts["unknown_products"] += others
         if not self._ticker_wanted:
             for trade in trades:
                 self._products[trade.product_id].last = trade.price
         return list(trades)
 
     def _candles(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
-        out: list[Happening] = []
-        for event in events:
-            for row in event["candles"]:
-                texts = (row["open"], row["high"], row["low"], row["close"], row["volume"])
-                numbers((*texts, row["start"]))
-                if row["product_id"] not in self._products:
-                    self.counts["unknown_products"] += 1
-                    continue
-                opened, high, low, close, volume = map(float, texts)
-                out.append(CandleSeen(row["product_id"], int(row["start"]), opened, high, low, close, volume))
-        return out
+        candles, others = read_candles(events, self._products)
+        self.counts["unknown_products"] += others
+        return list(candles)
 
     def _heartbeats(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
-        # A string on the market host, an integer on the user host; the serving process's uptime, not our message count.
-        counter = str(events[0]["heartbeat_counter"]) if events else ""
-        return [Heartbeat(self.venue_s, received_boot_s, counter[:32])]
+        return [Heartbeat(self.venue_s, received_boot_s, read_heartbeat_counter(events))]
 
     def _subscriptions(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
-        channels: dict[str, tuple[str, ...]] = {}
-        for event in events:
-            for channel, ids in event["subscriptions"].items():
-                channels[str(channel)] = tuple(str(name) for name in ids)
-        self.acknowledged = channels
-        return [Acknowledged(channels)]
+        self.acknowledged = read_subscriptions(events)
+        return [Acknowledged(self.acknowledged)]
 
     def _status(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
-        out: list[Happening] = []
-        for event in events:
-            for row in event["products"]:
-                status, message = row["status"], row.get("status_message") or ""
-                if type(status) is not str or type(row["id"]) is not str:
-                    raise ValueError("a status row without id or status")
-                if row["id"] in self._products:
-                    out.append(ProductStatus(row["id"], status, str(message)[:200]))
-        return out
+        return list(read_status(events, self._products))
 
     def _user(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:
         out: list[Happening] = []

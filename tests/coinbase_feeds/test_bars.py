@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exchange.bar_cache import BarReader, BarWriter
 from exchange.coinbase.bar_desk import BarDesk
 from exchange.coinbase.bars import Backfill, BarBuilder, BarGap, refusal
-from exchange.coinbase.feed_words import Acknowledged, CandleSeen, Disconnected, Heartbeat, Trade
+from exchange.coinbase.feed_words import Acknowledged, CandleSeen, Disconnected, Heartbeat, Malformed, Trade
 from tests.support import eventually
 from trading.messages.market import Bar
 from trading.messages.orders import Candle
@@ -317,6 +317,26 @@ def test_the_desk_fetches_history_builds_minutes_and_numbers_them(tmp_path):
     eventually(lambda: desk._answers)
     desk.take([Heartbeat(T0 + 123, 0.0, "")])
     assert [b.start_s for b in BarReader(tmp_path).newest("BTC-USD", 60, 2)] == [T0, T0 + 60]
+    desk.close()
+
+
+def test_a_trades_frame_that_cannot_be_read_makes_its_minute_a_hole(tmp_path):
+    asked = []
+
+    def fetch(request):
+        asked.append(request)
+        return []
+
+    desk = BarDesk(BarBuilder(history_bars=5), BarWriter(tmp_path), fetch)
+    desk.set_products(["BTC-USD"])
+    desk.take([Heartbeat(T0, 0.0, ""), Acknowledged({"market_trades": ("BTC-USD",)}), Heartbeat(T0 + 4, 0.0, "")])
+    eventually(lambda: len(desk._answers) == 4)
+    desk.take([Malformed("candles: KeyError"), Heartbeat(T0 + 125, 0.0, "")])
+    assert Backfill("BTC-USD", 60, T0 + 60, T0 + 120) not in asked
+    desk.take(
+        [Malformed("market_trades: KeyError 'price'"), Heartbeat(T0 + 140, 0.0, ""), Heartbeat(T0 + 190, 0.0, "")]
+    )
+    eventually(lambda: Backfill("BTC-USD", 60, T0 + 120, T0 + 180) in asked)
     desk.close()
 
 
