@@ -114,7 +114,7 @@ class ReadModel:
     def _noted(self, role: str, note: Noted) -> None:
         record = {"at": utc_text(note.at_s), "role": note.role or role, **note.values, "config_hash": note.config_hash}
         if note.kind in EVENT_KINDS:
-            self._event({"kind": note.kind, **record})
+            self._event({**record, "kind": note.kind})
         match note.kind:
             case "decision":
                 self.decisions.append(record)

@@ -20,15 +20,15 @@ SCENARIOS: dict[str, tuple[dict[str, Any], ...]] = {
         {
             "product_id": "SOL-USD",
             "after_s": 8.0,
-            "for_s": 9.0,
-            "volume_x": 800.0,
+            "for_s": 13.0,
+            "volume_x": 900.0,
             "percent": [
                 (0.05, 2.6), (1.5, 2.7), (3.0, 2.2), (4.0, 2.6), (5.0, 2.1), (6.0, 2.6), (7.0, 2.0), (8.0, 2.5), (9.0, 1.9),
                 (10.0, 2.5), (11.0, 1.8), (12.0, 2.4), (13.0, 1.7), (14.5, 11.0), (17.0, 20.0), (90.0, 19.0), (900.0, 12.0),
                 (5400.0, 0.0),
             ],
         },
-        {"product_id": "SOL-USD", "after_s": 17.0, "for_s": 12.0, "volume_x": 40.0, "percent": []},
+        {"product_id": "SOL-USD", "after_s": 21.0, "for_s": 12.0, "volume_x": 40.0, "percent": []},
         # The same rise where the book is thin and wide: it must be denied, with its measured spread and depth.
         {
             "product_id": "DOGE-USD",
