@@ -201,7 +201,7 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
     def _on_init(self, message: Init, _sender: Any) -> None:
         self.child_id, self.incarnation, self.args = message.child_id, message.incarnation, message.args
         self.supervisor_id, self._supervisor = message.supervisor_id, message.supervisor
-        self.directory = message.directory
+        self.directory = message.directory.heard_by(message.hears, message.child_id)
         self._take_lock(message.lock_path, message.lock_limit_s)
         self._begin(message)
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from supervision.supervisor import Supervisor
 
 EVERY_S = 0.1
+EVERY_S_PER_CHILD = 0.0025
 BURST = 5
-"""Changes are told at once while they are rare; a storm of them is told together, every EVERY_S after a burst of BURST."""
+"""Changes are told at once while they are rare; a storm of them is told together, every EVERY_S after a burst of BURST. In a
+large tree more rarely: an announcement wakes everybody, and shall not keep a processor busy."""
 COMPLETE_EVERY_S = 10.0
 
 
@@ -76,12 +78,15 @@ class Announcer:
 
     def _pause_s(self) -> float:
         """How long the next announcement must wait: a bucket of BURST, refilled every EVERY_S."""
-        return max(0.0, self.free_s - (BURST - 1) * EVERY_S - time.monotonic())
+        return max(0.0, self.free_s - (BURST - 1) * self._every_s() - time.monotonic())
+
+    def _every_s(self) -> float:
+        return max(EVERY_S, len(self.told) * EVERY_S_PER_CHILD)
 
     def announce(self) -> None:
         """Tell what is new."""
         if self.untold:
-            self.free_s = max(self.free_s, time.monotonic()) + EVERY_S
+            self.free_s = max(self.free_s, time.monotonic()) + self._every_s()
             entries = tuple(self.untold.values())
             self.untold.clear()
             self._tell(complete=False, entries=entries)

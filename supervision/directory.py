@@ -25,6 +25,14 @@ class Directory:
     def __len__(self) -> int:
         return len(self._known)
 
+    def heard_by(self, hears: str, child_id: str) -> Directory:
+        """What an actor with this `hears` may know; for "all" this very object (after the fork nobody shares it)."""
+        if hears == "all":
+            return self
+        if hears == "static":
+            return Directory(entry for entry in self if not entry.dynamic)
+        return Directory(entry for entry in self if entry.id in ("main", "root", child_id))
+
     def get(self, child_id: str) -> Known | None:
         return self._known.get(child_id)
 

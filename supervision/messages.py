@@ -159,7 +159,7 @@ class Answered:
 
 @frozen
 class Relay:
-    """A nested supervisor's answer on its way through root, so that it cannot overtake what root must learn first."""
+    """A nested supervisor's answer on its way up to root, behind its reports, so that root knows first what it tells."""
 
     reply_to: Any
     answer: Answered

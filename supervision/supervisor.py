@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import time
+from collections import deque
 from collections.abc import Hashable
 from typing import Any
 
@@ -21,7 +22,6 @@ from attrs import define, frozen
 from supervision.actor import SupervisedActor
 from supervision.announcer import Announcer
 from supervision.core import Core
-from supervision.directory import Directory
 from supervision.messages import (
     Announced,
     Answered,
@@ -58,6 +58,8 @@ from supervision.words import Words, clear_below, leave_words, take_words
 REPORT_EVERY_S = 1.0
 CALLS_MAX = 1000
 SEEKERS_MAX = 100
+PORTION = 12
+PORTION_EVERY_S = 0.001
 
 
 @frozen
@@ -108,7 +110,7 @@ class Supervisor(SupervisedActor):
         self.dirty: dict[str, None] = {}
         self.rows: dict[str, ChildRow] = {}
         """The whole subtree, as last reported."""
-        self.started_s = time.monotonic()
+        self.outbox: deque[tuple[str, bytes]] = deque()
         self.is_root = self.child_id == "root"
         self.announcer = Announcer(self) if self.is_root else None
         self.calls: dict[tuple[str, int], tuple[Any, str, Incarnation | None]] = {}
@@ -136,6 +138,9 @@ class Supervisor(SupervisedActor):
     # ---- what the core decides ------------------------------------------------------------------------------------------------
 
     def _do(self, actions: list[Any]) -> None:
+        for action in actions:  # first, so that rows are told before an answer about them
+            if isinstance(action, Changed):
+                self.dirty[action.child_id] = None
         for action in actions:
             match action:
                 case Start(child_id, spec):
@@ -155,8 +160,6 @@ class Supervisor(SupervisedActor):
                     self._answer(request, Answered(request[1], value))
                 case Refuse(request, word, detail):
                     self._answer(request, Answered(request[1], None, word, detail))
-                case Changed(child_id):
-                    self.dirty[child_id] = None
                 case Began():
                     self._began()
                 case Finish(word, text):
@@ -181,8 +184,8 @@ class Supervisor(SupervisedActor):
             supervisor_id=self.child_id,
             supervisor=self.myAddress,
             args=spec.start if nested else spec.args,
-            directory=self._directory_for("all" if nested else spec.hears),
-            hears=spec.hears,
+            directory=self.directory,  # the fork is the copy
+            hears="all" if nested else spec.hears,
             lock_path=self._lock_path(child_id),
             lock_limit_s=spec.start_limit_s,
             settings=self.settings,
@@ -205,14 +208,6 @@ class Supervisor(SupervisedActor):
 
     def _lock_path(self, child_id: str) -> str:
         return f"{self.settings.lock_folder}/{child_id.replace(':', '_')}.lock"
-
-    def _directory_for(self, hears: str) -> Directory:
-        entries = list(self.directory)
-        if hears == "static":
-            entries = [entry for entry in entries if not entry.dynamic]
-        elif hears == "none":
-            entries = [entry for entry in entries if entry.id in ("main", "root", self.child_id)]
-        return Directory(entries)
 
     def _kill(self, body: Body, why: str) -> None:
         body.killed = body.killed or why
@@ -289,6 +284,8 @@ class Supervisor(SupervisedActor):
                 self._do(self.core.woke(inner, now_s))
             case "tick":
                 self._tick(now_s)
+            case "post some":
+                self._post_some()
             case "report":
                 self._report_all()
                 self.wake_in("report", REPORT_EVERY_S)
@@ -355,15 +352,12 @@ class Supervisor(SupervisedActor):
             self._transport.post(reply_to, answered)
         else:
             self._flush_rows()
-            self._transport.post(self._root(), Relay(reply_to, answered))
-
-    def _root(self) -> Any:
-        path = self.directory.path("root")
-        assert path is not None, "every supervisor inherits the address of root"
-        return address_at(path)
+            self._transport.post(self._supervisor, Relay(reply_to, answered))
 
     def receiveMsg_Relay(self, message: Relay, _sender: Any) -> None:  # noqa: N802
-        if self.calls.pop((path_of(message.reply_to), message.answer.request), None) is not None:
+        if not self.is_root:
+            self._transport.post(self._supervisor, message)
+        elif self.calls.pop((path_of(message.reply_to), message.answer.request), None) is not None:
             self._transport.post(message.reply_to, message.answer)
 
     def receiveMsg_Where(self, message: Where, sender: Any) -> None:  # noqa: N802
@@ -508,7 +502,15 @@ class Supervisor(SupervisedActor):
                     else b""
                 )
             if frames[hears]:
-                self._transport.post_frame(body.path, frames[hears])
+                self.outbox.append((body.path, frames[hears]))
+        self._post_some()
+
+    def _post_some(self) -> None:
+        """Announcements leave in portions: whoever hears one wakes up, and a child that is just starting needs a processor too."""
+        for _ in range(min(PORTION, len(self.outbox))):
+            self._transport.post_frame(*self.outbox.popleft())
+        if self.outbox:
+            self.wake_in("post some", PORTION_EVERY_S)
 
     def _hears(self, child_id: str) -> str:
         spec = self.core.children[child_id].spec
