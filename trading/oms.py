@@ -1,7 +1,8 @@
 """The order manager: the book and its only writer. This file is its mailbox; what it does is in the oms_*.py beside it.
 
     oms_entries   admission of approved entries            oms_exits    exits by `reduces_only`, flattens
-    oms_orders    place, learn, cancel, ask                oms_fills    booking, positions, outcomes
+    oms_orders    what is learned of orders                oms_service  place, cancel, ask, read fills
+    oms_fills     booking, positions, outcomes             oms_measure  latency
     oms_passes    Hello, Withdraw, reconcile, recovery     oms_people   what people order
     oms_view      snapshots and who hears them             oms_book     the rows          oms_desk   everything in memory
 
@@ -32,10 +33,11 @@ from trading.oms_desk import Desk
 from trading.oms_entries import approved
 from trading.oms_exits import exit_ordered, tighten, try_waiting
 from trading.oms_fills import judge_after
-from trading.oms_orders import cancels_answered, outcome, service, unwanted, update, want_cancel
+from trading.oms_orders import outcome, unwanted, update, want_cancel
 from trading.oms_passes import advance, begin_withdraw, gateway_restarted, greet, hello_acknowledged, page
 from trading.oms_people import flattened, ordered
 from trading.oms_rows import TABLES
+from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings
 from trading.oms_view import measured, publish
 from trading.protections import Protections
@@ -48,7 +50,8 @@ RETIRE_S = 60.0
 class OmsMachine(QuietMachine):
     """tag: of the account (`values.account_tag`). products: symbols that hear their slice from the start.
 
-    adopt_from_venue: the store was lost and a person said `run --adopt-from-venue`; foreign coins wait for `ctl adopt`.
+    adopt_from_venue: the store was lost and a person said `run --adopt-from-venue`: positions are rebuilt from the fills of
+    our own orders. Without it their coins are foreign until `ctl adopt`, and their products cool.
     """
 
     role: ClassVar[str] = "oms"
@@ -62,9 +65,17 @@ class OmsMachine(QuietMachine):
         tag: str,
         config_hash: str = "",
         products: tuple[str, ...] = (),
+        adopt_from_venue: bool = False,
         protections: Protections = Protections(),  # noqa: B008 -- frozen
     ) -> None:
-        self.desk = Desk(settings=settings, protections=protections, me=me, tag=tag, config_hash=config_hash)
+        self.desk = Desk(
+            settings=settings,
+            protections=protections,
+            me=me,
+            tag=tag,
+            config_hash=config_hash,
+            adopt_from_venue=adopt_from_venue,
+        )
         self.desk.symbols = dict.fromkeys(products)
         self._measure_at = 0.0
         self._retire_at = 0.0
@@ -76,6 +87,7 @@ class OmsMachine(QuietMachine):
         d = self.desk
         d.now = now
         d.book.load(rows)
+        d.fresh = d.book.meta.cursor_s is None
         for key, order in list(d.book.orders.items()):
             if not order.status.terminal:
                 self._revive(key)

@@ -102,13 +102,17 @@ class Balances:
 
 @define(slots=False)
 class Desk:
-    """me: this incarnation. tag: of the account. seed_key: of the jitter."""
+    """me: this incarnation. tag: of the account. adopt_from_venue: a person said so at this start.
+    fresh: the store held nothing, so that orders of ours at the venue have lost their record.
+    """
 
     settings: OmsSettings
     protections: Protections
     me: Incarnation
     tag: str
     config_hash: str = ""
+    adopt_from_venue: bool = False
+    fresh: bool = False
     book: Book = field(factory=Book)
     now: Instant = field(factory=lambda: Instant(0.0, trusted=False, boot_s=0.0))
     n: int = 0

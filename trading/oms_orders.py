@@ -1,8 +1,4 @@
-"""The life of each order at the gateway and the venue: place, learn, cancel, ask, each repeated until it is answered.
-
-`service` is the one place where something is due: it is called for every order that changed and whenever its timer wakes,
-does what is due, and arms the timer for what is due next. Calling it once too often does no harm.
-"""
+"""What is learned of each order: outcomes, updates, listings; and what follows from it."""
 
 from __future__ import annotations
 
@@ -12,31 +8,24 @@ from attrs import evolve
 
 from trading.machine import NO_INCARNATION
 from trading.messages.orders import (
-    CancelsAnswered,
-    OrderBody,
     OrderOutcome,
     OrderStyle,
     OrderUpdate,
     OutcomeKind,
-    PlaceOrder,
-    QueryKind,
     VenueOrder,
     VenueStatus,
 )
-from trading.oms_desk import ROLE, Desk, Task
+from trading.oms_desk import ROLE, Desk
 from trading.oms_measure import note_sent, settle_wait_s
 from trading.oms_rows import CooldownRow
 from trading.order_states import (
-    OrderAbsent,
     OrderEvent,
     OrderNotSent,
-    OrderPendingCancel,
     OrderRejected,
     OrderStatus,
     OrderUnknown,
 )
 from trading.orders import Intent, Order, Sighting, apply, not_there, observe, sighting_of, venue_status
-from trading.settle import ASK_PATIENCE_S, LISTED_SINCE_S, Inquiry, dead_at_boot_s
 from trading.values import ZERO, Purpose, Side, is_ours
 
 SOON_S = 0.05
@@ -250,6 +239,16 @@ def adopt(
     )
     order = Order(intent=intent, status=OrderStatus.UNKNOWN, existed=True, updated_s=d.now.venue_s)
     d.book.add(order)
+    d.book.put_cooldown(
+        CooldownRow(
+            product_id=product_id,
+            kind="stop",
+            until_s=d.now.venue_s + d.settings.cooldowns.stop_s,
+            reason="an order of ours has lost its record, so that a stop-out may have, too",
+            by=ROLE,
+            since_s=d.now.venue_s,
+        )
+    )
     d.stand(
         f"external:{client_order_id}",
         "critical",
@@ -268,218 +267,3 @@ def want_cancel(d: Desk, order: Order, reason: str) -> Order:
     order = evolve(order, cancel_reason=reason)
     d.book.put(order)
     return order
-
-
-def service(d: Desk, key: str) -> None:
-    """Do for one order what is due, and arm its timer."""
-    if key not in d.book.orders:
-        d.tasks.pop(key, None)
-        d.wake(f"order:{key}", None)
-        return
-    times = [step(d, d.book.orders[key], d.task(key)) for step in (_place, _time_to_live, _cancel, _ask, _fills)]
-    due = [at for at in times if at is not None]
-    d.wake(f"order:{key}", max(min(due), d.now.boot_s + SOON_S) if due else None)
-    if not due and d.book.orders[key].status.terminal:
-        d.tasks.pop(key, None)
-
-
-def _place(d: Desk, order: Order, task: Task) -> float | None:
-    """PlaceOrder each second until an Outcome; after a restart Withdraw does that instead, and nothing old is sent."""
-    if order.status is not OrderStatus.SUBMITTED or task.withdrawing:
-        return None
-    if d.now.boot_s >= task.place_at:
-        task.place_at = d.now.boot_s + d.settings.place_repeat_s
-        d.send("gateway", place_order(d, order.intent))
-    return task.place_at
-
-
-def place_order(d: Desk, intent: Intent) -> PlaceOrder:
-    bound = intent.gateway_incarnation
-    if not d.protections.binding and d.gateway is not None:
-        bound = d.gateway
-    return PlaceOrder(
-        client_order_id=intent.client_order_id,
-        purpose=intent.purpose,
-        body=OrderBody(
-            product_id=intent.product_id,
-            side=intent.side,
-            style=intent.style,
-            base_size=intent.base_size,
-            limit_price=intent.limit_price,
-            post_only=intent.post_only,
-            end_time_s=intent.end_time_s,
-        ),
-        gateway_incarnation=bound,
-        approval_id=intent.approval_id,
-        send_by_boot_s=intent.send_by_boot_s,
-        quote_received_boot_s=intent.quote_received_boot_s,
-    )
-
-
-def _time_to_live(d: Desk, order: Order, task: Task) -> float | None:  # noqa: ARG001 -- the steps have one shape
-    after_s = order.intent.cancel_after_s
-    if after_s is None or not order.status.resting or order.cancel_reason or not d.protections.ttl:
-        return None
-    if d.now.over(after_s):
-        want_cancel(d, order, "ttl")
-        return None
-    return max(d.now.boot_at(after_s), d.now.boot_s + SOON_S)
-
-
-def _cancel(d: Desk, order: Order, task: Task) -> float | None:
-    if not order.cancel_reason or order.status.terminal or order.venue_order_id is None:
-        return None
-    key = order.intent.client_order_id
-    if d.now.boot_s >= task.cancel_at and (task.cancel_n == 0 or d.protections.cancel_repeat):
-        d.cancels[order.venue_order_id] = None
-        task.cancel_n += 1
-        task.cancel_at = d.now.boot_s + min(d.settings.cancel_repeat_s_max, 2.0 ** (task.cancel_n - 1))
-        if task.cancel_since is None:
-            task.cancel_since = d.now.boot_s
-        if order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED):
-            learn(d, order, OrderPendingCancel(at_s=d.now.venue_s, reason=order.cancel_reason))
-    if task.cancel_since is None:
-        return task.cancel_at
-    tell_at = task.cancel_since + d.settings.tell_after_s
-    if d.now.boot_s < tell_at:
-        return min(task.cancel_at, tell_at)
-    if f"cancel_stuck:{key}" not in d.conditions:
-        d.stand(
-            f"cancel_stuck:{key}",
-            "critical",
-            f"{order.intent.product_id}: order {key} was asked to be cancelled ({order.cancel_reason}) "
-            f"{d.now.boot_s - task.cancel_since:.0f} s ago and is not over",
-        )
-    return task.cancel_at
-
-
-def cancels_answered(d: Desk, message: CancelsAnswered) -> None:
-    """Accepted is not canceled; refused is a question: it may be over already."""
-    if not message.complete:
-        return
-    for venue_order_id, accepted, _reason in message.results:
-        order = d.book.find(None, venue_order_id)
-        if order is not None and not order.status.terminal and not accepted:
-            task = d.task(order.intent.client_order_id)
-            task.inquiry = Inquiry(kind="order", since_boot_s=d.now.boot_s - 0.3)
-            d.book.touched[order.intent.client_order_id] = None
-
-
-# -- what we ask -----------------------------------------------------------------------------------------------------
-
-
-def _question(d: Desk, order: Order, task: Task) -> tuple[str, float] | float | None:
-    """(kind, since) of the question that is open now, or when one will open."""
-    if order.status is OrderStatus.UNKNOWN:
-        return ("order" if order.intent.external and order.venue_order_id else "orders"), d.now.boot_s
-    if order.status.terminal or order.venue_order_id is None:
-        return None
-    if task.ask_now or order.intent.external:
-        return "order", d.now.boot_s
-    if order.status is OrderStatus.PENDING_CANCEL:
-        return "order", (task.cancel_since if task.cancel_since is not None else d.now.boot_s) + 0.7
-    if not order.status.resting:
-        return None
-    if not order.intent.rests:
-        return "order", d.now.boot_s
-    dead_at = dead_at_boot_s(order.intent, d.now, d.settings.settle)
-    if order.intent.end_time_s is None or d.now.boot_s < dead_at:
-        return None if order.intent.end_time_s is None else dead_at
-    return "order", d.now.boot_s
-
-
-def _ask(d: Desk, order: Order, task: Task) -> float | None:
-    question = _question(d, order, task)
-    if question is None or isinstance(question, float):
-        task.inquiry = None
-        return question
-    kind, since = question
-    if task.inquiry is None or task.inquiry.kind != kind:
-        task.inquiry = Inquiry(kind=kind, since_boot_s=since)
-    inquiry = task.inquiry
-    if d.now.boot_s >= inquiry.due_boot_s():
-        if inquiry.query_id is not None:
-            d.queries.pop(inquiry.query_id, None)
-            inquiry.void()
-        inquiry.ask(_send_ask(d, order, kind), d.now)
-    told_at = _tell_unknown(d, order)
-    return min(inquiry.due_boot_s(), told_at) if told_at is not None else inquiry.due_boot_s()
-
-
-def _send_ask(d: Desk, order: Order, kind: str) -> str:
-    intent = order.intent
-    key = intent.client_order_id
-    if kind == "order":
-        return d.query("ask", key, QueryKind.ORDER, venue_order_ids=(order.venue_order_id,))
-    if not d.protections.one_post and d.gateway is not None:
-        # Simulation only: what other bots do, the POST repeated as if it were a question.
-        again = evolve(intent, gateway_incarnation=d.gateway, send_by_boot_s=d.now.boot_s + d.settings.send_by_s)
-        d.send("gateway", place_order(d, again))
-    return d.query("ask", key, QueryKind.ORDERS, product_id=intent.product_id, since_s=intent.saved_s - LISTED_SINCE_S)
-
-
-def _tell_unknown(d: Desk, order: Order) -> float | None:
-    if not order.unknown or order.unknown_since_boot_s is None:
-        return None
-    key = order.intent.client_order_id
-    tell_at = order.unknown_since_boot_s + d.settings.tell_after_s
-    if d.now.boot_s < tell_at:
-        return tell_at
-    if f"unknown:{key}" not in d.conditions:
-        d.stand(
-            f"unknown:{key}",
-            "critical",
-            f"{order.intent.product_id}: what became of order {key} is unknown since {d.settings.tell_after_s:.0f} s ({order.reason}); "
-            f"it counts in full and is asked for. Whoever knows better: ctl settle {key}",
-        )
-    return None
-
-
-def asked_answered(d: Desk, key: str, query_id: str, items: tuple[object, ...], *, complete: bool) -> None:
-    """The Page of an ask. A partial one is no answer."""
-    order = d.book.orders.get(key)
-    task = d.task(key)
-    inquiry = task.inquiry
-    d.book.touched[key] = None
-    complete = complete or not d.protections.complete_pages
-    if not complete:
-        if inquiry is not None and inquiry.query_id == query_id:
-            inquiry.void()
-        return
-    shown = False
-    for item in items:
-        if isinstance(item, VenueOrder):
-            found = listed(d, item)
-            shown = shown or (found is not None and found.intent.client_order_id == key)
-    if inquiry is None or inquiry.query_id != query_id or order is None:
-        return
-    task.ask_now = False
-    inquiry.answered(order.intent, absent=not shown, now=d.now, settings=d.settings.settle)
-    order = d.book.orders.get(key)
-    if order is None or shown or not order.unknown or order.intent.external:
-        return
-    if inquiry.proved_absent(d.settings.settle) or not d.protections.horizon:
-        learn(d, order, OrderAbsent(at_s=d.now.venue_s, reason="absent"))
-
-
-def _fills(d: Desk, order: Order, task: Task) -> float | None:
-    """Fills by order id until what is booked equals what was seen."""
-    if order.unbooked_size <= ZERO or order.venue_order_id is None:
-        task.fills_since, task.fills_n, task.fills_query = None, 0, None
-        return None
-    if task.fills_since is None:
-        task.fills_since = d.now.boot_s
-        task.fills_at = d.now.boot_s + settle_wait_s(d)
-    if task.fills_query is not None:
-        if d.now.boot_s < task.fills_asked_at + ASK_PATIENCE_S:
-            return task.fills_asked_at + ASK_PATIENCE_S
-        d.queries.pop(task.fills_query, None)
-        task.fills_query = None
-    if d.now.boot_s >= task.fills_at:
-        task.fills_query = d.query(
-            "fills", order.intent.client_order_id, QueryKind.FILLS, venue_order_ids=(order.venue_order_id,)
-        )
-        task.fills_asked_at = d.now.boot_s
-        task.fills_n += 1
-        task.fills_at = d.now.boot_s + min(10.0, 0.5 * 2.0 ** (task.fills_n - 1))
-    return task.fills_at if task.fills_query is None else task.fills_asked_at + ASK_PATIENCE_S

@@ -17,9 +17,10 @@ from trading.messages.orders import Balance, Hello, HelloAck, Page, QueryKind, V
 from trading.oms_desk import Balances, Desk, Pass
 from trading.oms_exits import finish_flatten
 from trading.oms_fills import book_listed, reduce_externally
-from trading.oms_orders import asked_answered, listed
-from trading.oms_people import adoption_priced
+from trading.oms_orders import listed
+from trading.oms_people import adopt_from_venue, adoption_priced
 from trading.oms_rows import Flow
+from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus
 from trading.publish import jitter
 from trading.reconcile import compare_balances, compare_orders, totals
@@ -147,7 +148,14 @@ def _cursor(d: Desk) -> float:
 
 
 def _orders_since(d: Desk) -> float:
-    """Far enough back for all that is not over, never further than what `recover` loads."""
+    """Far enough back for all that is not over, never further than what `recover` loads.
+
+    A store that held nothing may be a lost one: then so far back that whatever could still cool a product is found.
+    """
+    if d.adopt_from_venue and f"adopt-from-venue:{d.me[0]}" not in d.book.commands:
+        return d.now.venue_s - d.settings.adopt_lookback_s
+    if d.fresh:
+        return d.now.venue_s - d.settings.cooldowns.stop_s
     oldest = min((o.intent.saved_s for o in d.book.open_orders()), default=d.now.venue_s)
     since = min(oldest - 60.0, _cursor(d) - d.settings.fills_overlap_s)
     return max(since, d.now.venue_s - d.settings.retain_s + d.settings.fills_overlap_s)
@@ -234,6 +242,7 @@ def _orders_answered(d: Desk, one: Pass, message: Page) -> None:
 def _finish(d: Desk, one: Pass) -> None:
     d.drift_count = one.differences
     d.pass_ = None
+    d.fresh = False
     d.pass_done_at = d.now.boot_s
     every = d.settings.reconcile_every_s * jitter(f"{d.tag}:reconcile", one.n)
     soon = d.settings.reduction_apart_s if d.shortfalls or d.quote_diff is not None else every
@@ -270,6 +279,7 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
     drift = ZERO
     quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before
     drift += _shortfalls(d, gap.short)
+    adopt_from_venue(d)
     drift += _quote(d, gap.quote_total, gap.quote_diff, quiet=quiet)
     d.drift_usd = drift
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from trading.ledger import Fill, fold
 from trading.messages.control import CommandDone, OperatorOrder
 from trading.messages.decisions import ExitPlan
 from trading.messages.orders import BestBidAsk, QueryKind
@@ -180,26 +181,73 @@ def adopt_at(d: Desk, message: OperatorOrder, price: Decimal) -> None:
     """Coins of others become a position of the bot, valued at `price`, with the default exit plan."""
     args = dict(message.args)
     product_id, size = args["symbol"], Decimal(args["size"])
-    settings = d.settings
-    position_id = derived_id("adopted", message.command_id)
     plan = ExitPlan(
-        stop_pct=Decimal(args.get("stop_pct", settings.adopt_stop_pct)),
-        target_pct=Decimal(args.get("target_pct", settings.adopt_target_pct)),
-        hold_s_max=settings.adopt_hold_s,
+        stop_pct=Decimal(args.get("stop_pct", d.settings.adopt_stop_pct)),
+        target_pct=Decimal(args.get("target_pct", d.settings.adopt_target_pct)),
+        hold_s_max=d.settings.adopt_hold_s,
     )
-    d.book.adopt_position(position_id, product_id, plan, message.name, price, d.now.venue_s)
-    adopt_coins(d, d.book.positions[position_id], size, price, message.command_id)
+    position_id = _take_in(d, message.command_id, product_id, size, price, plan, message.name, message.cause)
+    d.ask_pass()
+    done(d, message, True, f"{plain(size)} of {product_id} are now position {position_id}, entered at {plain(price)}")
+
+
+def _take_in(
+    d: Desk, event_id: str, product_id: str, size: Decimal, price: Decimal, plan: ExitPlan, name: str, cause: str
+) -> str:
+    position_id = derived_id("adopted", event_id)
+    d.book.adopt_position(position_id, product_id, plan, name, price, d.now.venue_s)
+    adopt_coins(d, d.book.positions[position_id], size, price, event_id)
     d.book.put_flow(
         Flow(
-            flow_id=derived_id("adoption", message.command_id),
+            flow_id=derived_id("adoption", event_id),
             currency=product_id.partition("-")[0],
             size=size,
             usd=ZERO,
             kind="adoption",
-            cause=f"{message.name}: {message.cause}",
+            cause=f"{name}: {cause}",
             at_s=d.now.venue_s,
             position_id=position_id,
         )
     )
+    return position_id
+
+
+def adopt_from_venue(d: Desk) -> None:
+    """`run --adopt-from-venue`, once per run: what orders of ours bought and did not sell becomes a position again.
+
+    The orders were found by name in the venue's history and their fills are booked as foreign; a position gets their
+    average price and the default plan, and never more than the account still holds beside what the book knows.
+    """
+    command_id = f"adopt-from-venue:{d.me[0]}"
+    if not d.adopt_from_venue or command_id in d.book.commands or d.balances is None:
+        return
+    if d.book.unbooked or any(o.intent.external for o in d.book.open_orders()):
+        return  # not everything is known yet; the next pass comes here again
+    by_product: dict[str, list[Fill]] = {}
+    for fill in d.book.fills.values():
+        if fill.position_id is None:
+            by_product.setdefault(fill.product_id, []).append(fill)
+    taken = []
+    for product_id, fills in by_product.items():
+        books = fold(fills)
+        size = min(books.size, d.balances.gap.foreign.get(product_id.partition("-")[0], ZERO))
+        if size > ZERO:
+            plan = ExitPlan(
+                stop_pct=d.settings.adopt_stop_pct,
+                target_pct=d.settings.adopt_target_pct,
+                hold_s_max=d.settings.adopt_hold_s,
+            )
+            _take_in(
+                d,
+                f"{command_id}:{product_id}",
+                product_id,
+                size,
+                books.average_price,
+                plan,
+                "run",
+                "--adopt-from-venue",
+            )
+            taken.append(f"{product_id} {plain(size)} at {plain(books.average_price)}")
+    message = OperatorOrder(command_id=command_id, verb="adopt", name="run", cause="--adopt-from-venue")
+    done(d, message, True, f"positions rebuilt from the venue: {', '.join(taken) or 'none'}")
     d.ask_pass()
-    done(d, message, True, f"{plain(size)} of {product_id} are now position {position_id}, entered at {plain(price)}")

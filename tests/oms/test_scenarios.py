@@ -37,6 +37,8 @@ from trading.messages.orders import (
     OutcomeKind,
     PlaceOrder,
     QueryKind,
+    VenueFill,
+    VenueOrder,
     Withdraw,
 )
 from trading.values import Purpose, client_order_id
@@ -836,3 +838,49 @@ def test_snapshots_reach_risk_each_half_second_and_on_change_at_most_each_twenty
     books = [s for s in host.sent[before:] if s.role == "risk" and isinstance(s.message, BookSnapshot)]
     assert len(books) <= 1
     assert host.book.orders[0].filled_size == D("0.4")
+
+
+# -- a lost store ----------------------------------------------------------------------------------------------------
+
+
+def lost_store(**kwargs: object) -> tuple[Host, tuple[VenueOrder, ...], tuple[VenueFill, ...]]:
+    """A life with one position in BTC, then a new store; what the venue still shows of it."""
+    old = Host().active()
+    place = old.bought("1", "100")
+    shown = (listing(place, "v1", "filled", "1"),)
+    made = (fill(place, "v1", "e1v1", "1", "100"),)
+    host = Host()
+    host.machine.desk.adopt_from_venue = bool(kwargs.get("adopt"))
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.greet()
+    return host, shown, made
+
+
+HELD = (Balance(currency="USD", available=D("9899.5"), hold=D(0)), Balance(currency="BTC", available=D(1), hold=D(0)))
+
+
+def test_a_lost_store_means_more_caution_never_less() -> None:
+    host, shown, made = lost_store()
+    since = host.queries(QueryKind.ORDERS)[-1].since_s
+    assert since is not None and since <= host.now.venue_s - 7_200.0
+    host.reconcile(orders=shown, balances=HELD)
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    assert host.book.positions == ()
+    assert [(f.currency, f.size) for f in host.book.foreign] == [("BTC", D(1))]
+    host.tell(approval(host))
+    assert host.last(Refused).code == "per_symbol_cooldown"
+
+
+def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=HELD)
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(32.0, answer=quiet_venue(host, *HELD))
+    position = host.book.positions[0]
+    assert (position.booked_size, position.average_price, position.stop_price) == (D(1), D(100), D(90))
+    assert host.book.foreign == ()
+    host.run(100.0, answer=quiet_venue(host, *HELD))
+    assert len(host.book.positions) == 1
+    assert host.book.flows_usd == 0 and host.book.drift_usd == 0
