@@ -48,6 +48,8 @@ from trading.messages.orders import Query, QueryKind
 
 DEFAULT_PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD", "AVAX-USD")
 CHANNELS = ("heartbeats", "level2", "ticker", "market_trades")
+FLAGS_S = 60.0
+"""How often Coinbase is asked for its products' flags and status."""
 BLIND_S_MAX = 5.0
 """Without a believed frame for so long the street is not known any more."""
 PRINTS_KEPT = 5_000
@@ -71,14 +73,15 @@ class LiveMarket:
         self._prints: dict[str, deque[Print]] = {name: deque(maxlen=PRINTS_KEPT) for name in self._products}
         self._minutes: dict[str, dict[int, Bar]] = {name: {} for name in self._products}
         self._hours: dict[str, dict[int, Bar]] = {name: {} for name in self._products}
-        self._blind: dict[str, bool] = {}
         self._mend = threading.Event()
         self._stop = threading.Event()
         self._first_history = threading.Event()
         self._history = threading.Thread(target=self._fetch_history, name="paper-history", daemon=True)
         self._feed = MarketSocket(endpoints, tuple(self._products), self._take, channels=CHANNELS)
-        self.told_blind: Callable[[str, bool], None] = lambda _product_id, _blind: None
-        """Called on the venue's loop when a product's street goes out of sight, and when it is back."""
+        self._flags = {name: _flags_of(product) for name, product in self._products.items()}
+        self._shown: dict[str, tuple[dict[str, bool], str]] = dict(self._flags)
+        self.told: Callable[[str, dict[str, bool], str], None] = lambda _product_id, _flags, _status: None
+        """Called on the venue's loop when a product's flags or status change at Coinbase, or its street goes out of sight."""
         self.history_error = ""
 
     def start(self, patience_s: float = 15.0) -> list[str]:
@@ -126,13 +129,20 @@ class LiveMarket:
             f"{move.product_id} follows Coinbase: its path cannot be bent; use --market synthetic for that"
         )
 
+    def deepen(self, product_id: str, levels: int, tick: Tick) -> None:  # noqa: ARG002
+        raise ValueError(
+            f"{product_id} shows Coinbase's own book: no levels can be put into it; use --market synthetic for that"
+        )
+
     def tick(self, product_id: str, step: int) -> Tick | None:  # noqa: ARG002 -- the present is all there is
         quote = self._quotes.get(product_id)
         silent_s = self._feed.health().frame_age_s
         blind = quote is None or silent_s is None or silent_s > BLIND_S_MAX
-        if blind != self._blind.get(product_id, False):
-            self._blind[product_id] = blind
-            self.told_blind(product_id, blind)
+        flags, status = self._flags[product_id]
+        wanted = ({**flags, "auction_mode": True}, status) if blind else (flags, status)
+        if wanted != self._shown[product_id]:
+            self._shown[product_id] = wanted
+            self.told(product_id, *wanted)
         waiting = self._prints[product_id]
         prints = []
         while waiting:
@@ -169,9 +179,10 @@ class LiveMarket:
                 self._first_history.set()
             self._mend.clear()
             while not self._stop.is_set():
-                self._mend.wait()
+                reconnected = self._mend.wait(FLAGS_S)
                 self._mend.clear()
-                for product_id in self._products:
+                self._refresh_flags(venue)
+                for product_id in self._products if reconnected else ():
                     self._fetch(venue, product_id, 60, FIRST_BARS, again=True)
                     self._fetch(venue, product_id, 3600, FIRST_BARS, again=True)
         except Exception as error:
@@ -180,6 +191,12 @@ class LiveMarket:
         finally:
             self._first_history.set()
             venue.close()
+
+    def _refresh_flags(self, venue: PublicVenue) -> None:
+        query = Query(query_id="products", reply_to="", kind=QueryKind.PRODUCTS, product_ids=tuple(self._products))
+        for item in venue.ask(query).items:
+            if isinstance(item, ours.Product) and item.product_id in self._products:
+                self._flags[item.product_id] = _flags_of(_product(item))
 
     def _fetch(self, venue: PublicVenue, product_id: str, bar_s: int, bars: int, *, again: bool = False) -> None:
         known = self._minutes[product_id] if bar_s == 60 else self._hours[product_id]
@@ -204,6 +221,10 @@ class LiveMarket:
             # One store, so that a reader on the loop sees the old history or the new one, never a dict that grows.
             (self._minutes if bar_s == 60 else self._hours)[product_id] = known = merged
             end_s = first_s
+
+
+def _flags_of(product: Product) -> tuple[dict[str, bool], str]:
+    return {flag: bool(getattr(product, flag)) for flag in ours.FLAGS}, product.status
 
 
 def _between(bars: dict[int, Bar], first: int, last: int) -> list[Bar]:
@@ -253,8 +274,17 @@ def assemble(args: Namespace) -> tuple[Assembled, LiveMarket]:
             endpoints = Endpoints.simulated(json.loads(Path(args.venue_line).read_text().splitlines()[0]))
         except (OSError, ValueError, IndexError) as error:
             raise UsageError(f"--venue-line {args.venue_line} is no contract line of a venue: {error}") from None
+    names = tuple(dict.fromkeys(filter(None, args.products.split(",")))) or DEFAULT_PRODUCTS
     lock = lock_folder(folder)
-    market, server_s = live_market(endpoints, [name for name in args.products.split(",") if name])
+    try:
+        market, server_s = live_market(endpoints, names)
+        return _with(args, folder, lock, market, server_s), market
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _with(args: Namespace, folder: Path, lock: int, market: LiveMarket, server_s: float) -> Assembled:
     journal = Journal(folder)
     if journal.meta("market") not in (None, market.name):
         raise UsageError(
@@ -277,32 +307,29 @@ def assemble(args: Namespace) -> tuple[Assembled, LiveMarket]:
     journal.load_bars(candles, int(now_s // 60) - 9 * 1440)
     running = Running(market=market, clock=clock, venue=venue, candles=candles, journal=journal, keys=load_keys(folder))
 
-    def told_blind(product_id: str, blind: bool) -> None:
+    def told(product_id: str, flags: dict[str, bool], status: str) -> None:
         for product in running.venue.products.values():
             if product.book_id == product_id:
-                product.auction_mode = blind
+                product.status = status
+                for flag, value in flags.items():
+                    setattr(product, flag, value)
         if running.listener is not None:
             running.listener.products_changed()
 
-    market.told_blind = told_blind
+    market.told = told
     journal.set_meta(market=market.name, stopped="no")
     journal.commit(venue, now_s)
-    return Assembled(running, resumed, "", lock), market
+    return Assembled(running, resumed, "", lock)
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="exchange.paper", description="A simulated venue that trades Coinbase's live market."
-    )
-    found.add_argument("--port", type=int, default=0, help="REST port (default: the last run's, or a free one)")
-    found.add_argument("--data-dir", default="data/paper", help="ledger, keys, CA, clock, ports")
-    found.add_argument("--products", default=",".join(DEFAULT_PRODUCTS), help="products to follow, with commas between")
-    found.add_argument("--cash", default="10000", help="opening balance in each quote currency")
+    """The simulated venue's own options, so that one command line fits both; `--venue-line` besides."""
+    found = server.parser()
+    found.prog, found.description = "exchange.paper", "A simulated venue that trades Coinbase's live market."
+    found.set_defaults(market="coinbase", data_dir="data/paper")
     found.add_argument(
         "--venue-line", default="", help="follow this venue (a file with its contract line) instead of Coinbase"
     )
-    found.add_argument("--json", action="store_true", help="one JSON line when ready")
-    found.add_argument("--watch-lock", default="", help="leave when this file's lock has been free for 60 s")
     return found
 
 
@@ -310,6 +337,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run until told to stop. Exit codes: 0 stopped, 1 broken, 2 not usable as asked."""
     args = parser().parse_args(argv)
     try:
+        if args.market != "coinbase" or args.speed != 1.0:
+            raise UsageError("paper trading follows Coinbase at speed 1; for anything else there is exchange.simulator")
         assembled, market = assemble(args)
         sockets = bind(Path(args.data_dir), args.port)
     except (UsageError, JournalError) as error:
@@ -318,9 +347,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         seen = market.start()
         if not seen:
-            print(
-                f"paper: no quote of {args.products} yet; orders wait until the feed sees the market", file=sys.stderr
-            )
+            names = ", ".join(product.product_id for product in market.products())
+            print(f"paper: no quote of {names} yet; orders wait until the feed sees the market", file=sys.stderr)
         return asyncio.run(server.Process(args, assembled).run(sockets))
     finally:
         market.stop()

@@ -34,6 +34,7 @@ from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.market_socket import MarketPublisher, MarketSocket
 from exchange.coinbase.transport import VenueSession, boot_s
 from exchange.coinbase.user_socket import UserSocket
+from exchange.simulator.market import Move
 from exchange.slots import BellRinger, SlotReader, SlotWriter
 from tests.coinbase_feeds.conftest import start_venue, stop_venue
 from tests.support import eventually
@@ -311,6 +312,40 @@ def test_paper_matches_nothing_while_it_cannot_see_the_market(tmp_path):
         session.close()
     finally:
         stop_venue(process)
+
+
+def test_a_flag_that_coinbase_sets_is_set_on_paper_too(endpoints):
+    market, server_s = paper_module.live_market(endpoints, ["BTC-USD"])
+    assert abs(server_s - time.time()) < 5
+    told = []
+    market.told = lambda *what: told.append(what)
+    venue = PublicVenue(endpoints)
+    try:
+        assert market.start()
+        assert market.tick("BTC-USD", 1) is not None
+        assert told == []
+        fault = {"kind": "product", "product_id": "BTC-USD", "flags": {"cancel_only": True}}
+        back_door(endpoints, "faults", {"faults": [fault]})
+        market._refresh_flags(venue)
+        tick = market.tick("BTC-USD", 2)
+        assert tick.bid < tick.ask
+        ((product_id, flags, status),) = told
+        assert (product_id, status, [name for name, value in flags.items() if value]) == (
+            "BTC-USD",
+            "online",
+            ["cancel_only"],
+        )
+        bids, asks = market.depth("BTC-USD", 2, tick)
+        assert len(bids) > 20
+        assert [price for price, _ in bids] == sorted((price for price, _ in bids), reverse=True)
+        assert bids[0][0] < tick.bid < tick.ask < asks[0][0]
+        assert market.minute_bars("BTC-USD", 0, 10**9)
+        with pytest.raises(ValueError, match="--market synthetic"):
+            market.add_move(Move(product_id="BTC-USD", start_s=0.0))
+    finally:
+        back_door(endpoints, "faults", method="DELETE")
+        market.stop()
+        venue.close()
 
 
 def test_paper_says_in_a_sentence_what_it_lacks(tmp_path, capsys):
