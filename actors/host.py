@@ -78,8 +78,8 @@ class MachineHost:
             self._carry_out(quote, self.machine.on_quote(quote, now), now)
 
     def wake_due(self) -> None:
-        """Hand over every timer that is due, in order of time; never early."""
-        for key, timer in sorted(self._timers.items(), key=lambda item: item[1].at_boot_s):
+        """Hand over every timer that is due, in order of time, then of setting; never early."""
+        for key, timer in sorted(self._timers.items(), key=lambda item: (item[1].at_boot_s, item[1].generation)):
             if timer.at_boot_s > self.clock.now().boot_s:
                 return
             self.look_at_market()
