@@ -1,6 +1,6 @@
 """How many requests may leave: token buckets, pure. What the venue punishes is prevented here (I13).
 
-Four classes, each with a bucket of its own, planned to stay below a third of the venue's long-standing limits (30
+Four classes, each with a bucket of its own, planned to stay at half of the venue's long-standing limits (30
 requests a second per user, 10 per address): `public`, `private` (queries), `orders`, `cancels`. Rules:
 
 - The last tokens of a bucket are a *reserve* for what must not wait: exits and flattens among orders, settling
@@ -36,10 +36,10 @@ class Rate:
 
 @frozen(kw_only=True)
 class BudgetSettings:
-    """Defaults sum up to 13 private requests a second at most (the venue's long-standing limit is 30) and 5 public."""
+    """Defaults sum up to 15 private requests a second at most (the venue's long-standing limit is 30) and 5 public."""
 
     public: Rate = Rate(per_s=5.0, burst=5.0)
-    private: Rate = Rate(per_s=6.0, burst=10.0, reserve=3.0)
+    private: Rate = Rate(per_s=8.0, burst=10.0, reserve=3.0)
     orders: Rate = Rate(per_s=4.0, burst=8.0, reserve=3.0)
     cancels: Rate = Rate(per_s=3.0, burst=10.0)
     requests_per_h_max: int = 10_000

@@ -101,7 +101,7 @@ def test_public_trouble_does_not_stop_orders() -> None:
 def test_pages_that_were_read_are_paid_back() -> None:
     budgets = fresh(-100.0)
     budgets.charge(RateClass.PRIVATE, 0.0, 1000)
-    assert budgets.ready_boot_s(RateClass.PRIVATE, 0.0, urgent=True) == (10.0 + 1.0) / 6.0
+    assert budgets.ready_boot_s(RateClass.PRIVATE, 0.0, urgent=True) == (10.0 + 1.0) / 8.0
 
 
 def test_the_hours_count_starts_again_with_the_hour_and_survives_a_restart() -> None:

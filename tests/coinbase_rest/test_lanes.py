@@ -520,6 +520,15 @@ def test_a_result_wakes_whoever_watches_the_socket() -> None:
         assert select.select([lanes.fileno()], [], [], 0.0)[0] == []
 
 
+def test_the_same_call_twice_is_one_post_and_the_second_proves_nothing() -> None:
+    with Venue(good) as venue, lanes_at(venue) as lanes:
+        for number in range(2):
+            lanes.submit(call(order(now_boot_s=boot_s()), call_id=f"c{number}"))
+        kinds = sorted(outcome(called).kind for called in back(lanes, 2))
+        assert kinds == [OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN]
+        assert len(venue.posts()) == 1
+
+
 def test_an_unknown_lane_is_named() -> None:
     with Venue(good) as venue, lanes_at(venue) as lanes, pytest.raises(ValueError, match="no lane 'fast'"):
         lanes.submit(attrs.evolve(call(order(now_boot_s=boot_s())), lane="fast"))
