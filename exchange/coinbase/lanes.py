@@ -26,7 +26,8 @@ from exchange.coinbase.gateway_calls import CANCEL, ORDER, QUERY, GatewaySetting
 from exchange.coinbase.gateway_lanes import SETTLING
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
-from exchange.coinbase.transport import Guard, Reply, Resolver, TransportSettings, VenueSession, boot_s
+from exchange.coinbase.resolver import Resolver
+from exchange.coinbase.transport import Guard, Reply, TransportSettings, VenueSession, boot_s
 from trading.messages.orders import (
     Call,
     Called,
