@@ -98,8 +98,8 @@ class OutlierGuard:
 
     A jump is a move beyond `pct` percent *and* beyond `deviations` robust deviations of the accepted moves (mean
     absolute move x 1.2533, which equals sigma for normal moves and follows one wild value only slowly). The snapshot
-    that jumps counts as the first of `confirmations`. A snapshot within `pct` of the one before, on the same side of
-    what was believed, confirms; one back at the old level clears the suspicion.
+    that jumps counts as the first of `confirmations`. A snapshot within `pct` of the one before confirms (it is then on
+    the same side of what was believed); one back at the old level clears the suspicion.
     """
 
     __slots__ = (
@@ -145,8 +145,7 @@ class OutlierGuard:
         return True
 
     def _doubt(self, price: float, stamp: float, boot_s: float) -> bool:
-        same_side = (price > self.price) == (self._suspect > self.price)
-        agrees = self.seen > 0 and same_side and abs(price / self._suspect - 1.0) <= self._share
+        agrees = self.seen > 0 and abs(price / self._suspect - 1.0) <= self._share
         if agrees:
             if stamp != self._stamp:
                 self.seen += 1

@@ -199,6 +199,8 @@ class HealthMonitorMachine(QuietMachine):
         readings = dict(message.readings)
         if message.source == "gateway" and readings.get("requests_60s", 0.0) < self._settings.error_requests_min:
             readings["error_pct_60s"] = 0.0
+        if message.source == "oms" and "drift_usd" in readings:
+            readings["drift_usd"] = abs(readings["drift_usd"])
         if message.source == "market_feed":
             if "drift_s" in readings:
                 readings["drift_abs_s"] = abs(readings["drift_s"])

@@ -118,7 +118,6 @@ class MoneyWatch:
             book.recovery is Recovery.RECONCILED
             and not book.unbooked
             and book.balances_complete_boot_s is not None
-            and not any(self.doubted(one.product_id) for one in book.positions)
             and all(one.seen_size == one.booked_size for one in book.positions)
         )
         self._water.update(nav, book.flows_usd, may_rise=settled)

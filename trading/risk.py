@@ -210,8 +210,6 @@ class RiskMachine(QuietMachine):
         known = self._verdicts.get(proposal.proposal_id)
         if known is not None:
             return (Send(f"symbol:{proposal.product_id}", known),)
-        if self._listed(proposal.proposal_id):
-            return self._answer(proposal, None)
         outstanding = self._outstanding
         if outstanding is not None and outstanding[1].proposal.proposal_id == proposal.proposal_id:
             return ()

@@ -109,6 +109,7 @@ def test_a_native_bar_and_one_built_from_shorter_bars_count_once():
     assert both.view.move.count == native.view.move.count == 24
     assert both.view.move.volume_15m == native.view.move.volume_15m == 30
     assert both.view.signal.count == native.view.signal.count == 2
+    assert both.view.signal.volume == native.view.signal.volume == 120
 
 
 def test_history_that_arrives_late_replaces_what_was_built():

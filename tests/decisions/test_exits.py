@@ -156,6 +156,31 @@ def test_an_exit_is_repeated_with_the_same_id_until_the_book_shows_it():
     assert orders(machine.handle(Woke("tick"), at(3.3))) == [], "it is on its way"
 
 
+def test_a_hundred_quotes_a_second_repeat_an_exit_twice_a_second():
+    machine = exits()
+    slide(machine, [97, 95.5])
+    effects = []
+    for n in range(100):
+        now = at(3 + n / 100)
+        effects += machine.on_quote(quote(93, now), now)
+    assert len(orders(effects)) == 2
+
+
+def test_a_snapshot_from_before_the_last_tightening_loosens_nothing():
+    machine = exits(position(trailing_pct=D(5)))
+    slide(machine, [103, 106, 109])
+    machine.handle(book(2, positions=(position(trailing_pct=D(5)),)), at(3.5))
+    assert orders(slide(machine, [106, 103.5], start=5))[0].reason == "trailing_stop"
+
+
+def test_a_rest_quote_older_than_five_seconds_decides_nothing():
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    item = BestBidAsk(product_id="BTC-USD", bid=D("92.9"), ask=D("93.1"), exchange_s=T0 + 2)
+    page = Page(query_id="q", kind=QueryKind.BEST_BID_ASK, complete=True, items=(item,), answered_boot_s=BOOT0 + 2)
+    assert orders(machine.handle(page, at(7.1))) == []
+
+
 def test_the_next_try_has_the_next_number_and_more_tolerance():
     machine = exits()
     first = orders(slide(machine, [96, 93]))[0]

@@ -120,6 +120,15 @@ def test_an_unmeasured_breaker_holds_as_measuring():
     assert code_of(said(w.say(Woke("tick"), at(2.0)))) == "measuring"
 
 
+def test_an_exchange_that_announces_trouble_takes_no_entry():
+    w = RiskWorld()
+    w.catalog = evolve(w.catalog, entries_closed=True, exchange_reason="maintenance")
+    w.hear()
+    answer = w.judge()
+    assert code_of(answer) == "exchange_status"
+    assert ("reason", "maintenance") in answer.values
+
+
 def test_a_sell_is_never_an_entry():
     assert code_of(world().judge(proposal(side=Side.SELL))) == "shorting_disallowed"
 
@@ -127,6 +136,12 @@ def test_a_sell_is_never_an_entry():
 def test_an_untrusted_clock_denies():
     w = world()
     assert code_of(w.judge(now=at(trusted=False))) == "clock_untrusted"
+    blind = RiskWorld()
+    for message in (blind.kill, blind.health, blind.universe, blind.catalog, blind.book):
+        blind.say(message)
+    assert code_of(blind.judge(now=at(trusted=False))) == "clock_untrusted", (
+        "also where no quote is there to be judged by it"
+    )
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ def test_the_binding_limit_is_named(change, binding):
     assert size(inputs(**change), SizingSettings()).binding == binding
 
 
+def test_no_order_is_larger_than_the_largest_order():
+    assert size(inputs(), SizingSettings(order_usd_max=D(50))).notional_usd == D(50)
+
+
 def test_caps_and_balance_are_for_size_and_fee_together():
     found = size(inputs(room_usd=D("100.6"), available_usd=D("100.6")), SizingSettings())
     assert found.base_size == D(1)

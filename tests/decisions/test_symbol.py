@@ -253,6 +253,14 @@ def test_a_requote_is_a_new_proposal_after_the_order_ended_by_its_own_time():
     assert sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal) == [], "once"
 
 
+def test_an_admitted_requote_is_not_proposed_again_while_its_parent_is_still_listed():
+    machine, one, ended, now = requote_case()
+    again = sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal)[0]
+    machine.handle(Verdict(proposal_id=again.proposal_id, product_id="BTC-USD", admitted=True, code="admitted"), now)
+    child = entry_order(proposal_id=again.proposal_id, plan_id=one.plan_id, intent_id="i2", requote=1)
+    assert sends(machine.handle(book(4, product_id="BTC-USD", orders=(ended, child)), now), Proposal) == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [
