@@ -100,8 +100,7 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
         """Send to the newest known incarnation of `child_id`. False, and counted, when it is unknown or gone."""
         envelope = Envelope(self.child_id, self.incarnation, message)
         if child_id == self.child_id:
-            self._transport.deliver(envelope)
-            return True
+            return self._transport.deliver(envelope)
         path = self.directory.path(child_id)
         if path is None or not self._transport.post_frame(path, framed(envelope)):
             self.undelivered += 1

@@ -56,8 +56,9 @@ class Lives:
 
     def _ask_stop(self, child: Child) -> None:
         child_id = child.spec.id
-        if child.state is State.STARTING:
-            # It serves no mail yet, so it cannot obey; and a call about a starting child is answered at once.
+        if child.state is State.STARTING and not isinstance(child.spec.start, SupervisorSpec):
+            # It serves no mail yet, so it cannot obey; and a call about a starting child is answered at once. (A supervisor
+            # serves from its first instant, and ends its own children in order.)
             child.state = State.STOPPING
             self._actions.append(Kill(child_id, "stopped while starting"))
             return

@@ -271,6 +271,8 @@ class Where:
     child: str | int
     wait: bool = True
     """False: answer at once, whatever the state."""
+    supervisor_id: str | None = None
+    """Only if this is its supervisor."""
 
 
 @frozen

@@ -368,7 +368,7 @@ class Supervisor(SupervisedActor):
             row = self.rows.get(message.child)
         else:
             row = next((row for row in self.rows.values() if row.pid == message.child), None)
-        if row is None:
+        if row is None or message.supervisor_id not in (None, row.supervisor):
             self._transport.post(sender, Found(message.request, None))
         elif not self._tell_seeker(row, sender, message.request):
             if message.wait:

@@ -3,7 +3,7 @@
 Any thread may call a `Tree`. The thread that called `start` must live as long as the tree: its processes die with that thread.
 """
 
-# ruff: noqa: PTH103, PTH110 -- plain paths: this runs in every fork
+# ruff: noqa: PTH103 -- plain paths: this runs in every fork
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from supervision.processes import descendants, has_ended, kill_for_sure
 from supervision.spec import ChildSpec, SupervisorSpec, check_child, check_tree
 from supervision.supervisor import Settings
 from supervision.unix_base import MainTransport, UnixBase, fill_streams
-from supervision.unix_transport import LaneEnded, address_at, path_of
+from supervision.unix_transport import LaneEnded, address_at, listens_at, path_of
 from supervision.words import take_words
 
 ROOT_CLASS: Final = "supervision.supervisor.Supervisor"
@@ -127,9 +127,10 @@ class Tree:
 
     def _root_ended(self) -> bool:
         """Whether root's process is no more; its last words become `reason`."""
-        if self._root_fd is None:
-            return has_died(self.admin_pid) or not os.path.exists(self._root_path)
-        if not has_ended(self._root_fd):
+        if self._root_fd is not None:
+            if not has_ended(self._root_fd):
+                return False
+        elif not has_died(self.admin_pid) and listens_at(self._root_path):
             return False
         if not self.reason:
             words = take_words(self._root_path)
@@ -251,7 +252,7 @@ class Tree:
 
     # ---- messages -------------------------------------------------------------------------------------------------------------------
 
-    def ask(self, child: str | int, message: Any, timeout_s: float = 5.0) -> Any:
+    def ask(self, child: str | int, message: Any, timeout_s: float = 5.0, supervisor: str | None = None) -> Any:
         """Send `message` to a child (by id, or a dynamic one by pid) and return what its handler sends back.
 
         A child that is being started or restarted is waited for. :raises TimeoutError: no answer in time, or the child ended
@@ -263,7 +264,7 @@ class Tree:
         try:
             asker.tells_lane_ends = True
             while True:
-                self._post_to(child, message, deadline, asker)
+                self._post_to(child, supervisor, message, deadline, asker)
                 envelope = self._await_answer(asker, deadline)
                 if envelope is None:
                     raise TimeoutError(f"{child} did not answer {type(message).__name__} within {timeout_s} s")
@@ -288,10 +289,10 @@ class Tree:
                 self._check_alive()
         return None
 
-    def tell(self, child: str | int, message: Any) -> bool:
+    def tell(self, child: str | int, message: Any, supervisor: str | None = None) -> bool:
         """Send to a child as "main"; it arrives in `receive_from`. False when there is no such child now."""
         try:
-            found = self._where(child, 2.0, wait=False)
+            found = self._where(child, 2.0, supervisor, wait=False)
         except (SupervisorError, TimeoutError):
             return False
         return found.path is not None and self._post(address_at(found.path), self._enveloped(message))
@@ -311,13 +312,15 @@ class Tree:
     def _enveloped(self, message: Any) -> Envelope:
         return Envelope("main", (self._run_number, 0), message)
 
-    def _where(self, child: str | int, limit_s: float, *, wait: bool = True) -> Found:
-        found: Found = self._request(lambda request: Where(request, child, wait), limit_s=limit_s)
+    def _where(self, child: str | int, limit_s: float, supervisor: str | None = None, *, wait: bool = True) -> Found:
+        found: Found = self._request(lambda request: Where(request, child, wait, supervisor), limit_s=limit_s)
         return found
 
-    def _post_to(self, child: str | int, message: Any, deadline: float, asker: MainTransport) -> None:
+    def _post_to(
+        self, child: str | int, supervisor: str | None, message: Any, deadline: float, asker: MainTransport
+    ) -> None:
         while (left_s := deadline - time.monotonic()) > 0:
-            found = self._where(child, left_s)
+            found = self._where(child, left_s, supervisor)
             if found.state in (None, "stopped", "parked"):
                 raise SupervisorError("noproc", f"{child} is {found.state or 'not known in this tree'}")
             if found.path is not None and asker.post(address_at(found.path), message):

@@ -45,6 +45,8 @@ from thespian.system.transport import (
 
 FRAME_BYTES_MAX: Final = 8 << 20
 LANE_MESSAGES_MAX: Final = 64
+INBOX_MESSAGES_MAX: Final = 100_000
+"""What others send is bounded by READ_BYTES already; this bounds what a process sends to itself."""
 LANE_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
 READ_BYTES: Final = 16 << 10
 UNPROVED_MAX: Final = 64
@@ -96,6 +98,12 @@ def listen_at(path: str) -> socket.socket:
     listener.bind(path)
     listener.listen(4096)
     return listener
+
+
+def listens_at(path: str) -> bool:
+    """Whether a process still holds the socket at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        return probe.connect_ex(path) in (0, errno.EAGAIN)
 
 
 def token_for(key: bytes, receiver: str, sender: str) -> bytes:
@@ -220,8 +228,7 @@ class UnixTransport:
         """Hand a message over; False when nobody lives there. What cannot be pickled raises here, in the sender."""
         path = path_of(address)
         if path == self.my_path:
-            self._inbox.append((time.monotonic_ns(), ReceiveEnvelope(self.myAddress, message)))
-            return True
+            return self.deliver(message)
         return self.post_frame(path, framed(message))
 
     def post_frame(self, path: str, frame: bytes) -> bool:
@@ -496,9 +503,13 @@ class UnixTransport:
             for incoming in [each for each in self._unproved.values() if each.born_s < edge]:
                 self._drop_incoming(incoming)
 
-    def deliver(self, message: object) -> None:
-        """Put a message of our own process into the inbox."""
+    def deliver(self, message: object) -> bool:
+        """Put a message of our own process into the inbox; False, and counted, when an actor floods itself."""
+        if len(self._inbox) >= INBOX_MESSAGES_MAX:
+            self.dropped += 1
+            return False
         self._inbox.append((time.monotonic_ns(), ReceiveEnvelope(self.myAddress, message)))
+        return True
 
     def bell_fd(self) -> int:
         """For `signal.set_wakeup_fd`."""

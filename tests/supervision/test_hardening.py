@@ -464,3 +464,33 @@ def test_two_trees_in_one_program_do_not_meet(plant):
     assert two.ask("a", ("echo", 1)) == 1
     with pytest.raises(ValueError, match="in use by another tree"):
         supervision.start(SupervisorSpec(), folder=two.folder)
+
+
+def test_a_root_that_cannot_have_its_lock_is_a_start_that_failed(plant, tmp_path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(supervision.tree, "ROOT_LOCK_LIMIT_S", 0.3)
+    with open(tmp_path / "root.lock", "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        with pytest.raises(supervision.SupervisorError, match=r"root\.lock is held by another process"):
+            supervision.start(SupervisorSpec(), lock_folder=tmp_path)
+
+
+def test_a_nested_supervisor_that_is_still_starting_stops_its_children_in_order(plant, tmp_path):
+    import pickle as pickles
+
+    from supervision.messages import Call, StartChild
+
+    journal = str(tmp_path / "j")
+    slow = child("slow", args=("slow", 30))
+    nested = child("sub", start=SupervisorSpec(children=[child("c", args=("journal", journal)), slow]))
+    tree = plant(child("a"))
+    tree._post(
+        supervision.unix_transport.address_at(tree._root_path), Call(10_000, "root", StartChild(pickles.dumps(nested)))
+    )
+    eventually(lambda: tree.snapshot().row("slow"))
+    began_s = time.monotonic()
+    tree.terminate_child("sub")
+    assert time.monotonic() - began_s < 2
+    assert Path(journal).read_text().splitlines() == ["init c", "terminate c shutdown"]
+    assert [row.id for row in tree.which_children()] == ["a"]
