@@ -34,6 +34,8 @@ from exchange.simulator.scenarios import scenario_moves
 from exchange.simulator.words import parse_time
 
 REAL_STEP_S = 0.125
+SETTLE_S, CANCEL_S = 0.5, 0.03
+"""Real seconds until a fill is listed, and from an accepted cancel to its end: both are later at Coinbase too."""
 PORTS = ("rest", "ws_market", "ws_user", "back_door")
 MOVES_KEPT_S = 2 * 86_400.0
 
@@ -124,7 +126,7 @@ def _assemble(args: Namespace, folder: Path, lock: int) -> Assembled:
         products,
         dict.fromkeys(quotes, Decimal(args.cash)),
         portfolio_uuid=journal.portfolio_uuid(),
-        settings=Settings(),
+        settings=Settings(settle_s=SETTLE_S * args.speed, cancel_s=CANCEL_S * args.speed),
         now_s=now_s,
     )
     for row in journal.load_moves():
@@ -201,6 +203,7 @@ def contract_line(assembled: Assembled, ports: dict[str, int], ca: Path) -> dict
         "portfolio_uuid": running.venue.portfolio_uuid,
         "products": running.street_ids,
         "market": running.market.name,
+        "market_ends": getattr(running.market, "end_s", None),
         "scenario": assembled.scenario,
         "resumed": assembled.resumed,
         "pid": os.getpid(),

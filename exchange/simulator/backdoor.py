@@ -116,10 +116,9 @@ class BackDoor:
     async def post_clock(self, request: web.Request) -> web.Response:
         try:
             asked = await request.json()
-            self.running.clock.change(advance_s=float(asked.get("advance_s", 0.0)), speed=asked.get("speed"))
+            self.running.change_clock(advance_s=float(asked.get("advance_s", 0.0)), speed=asked.get("speed"))
         except (ValueError, TypeError, AttributeError) as error:
             return _bad(str(error))
-        self.running.pulse()
         return web.json_response(self.running.clock.as_json())
 
 

@@ -47,6 +47,8 @@ class Settings:
     match_size_max: Decimal | None = None
     """No single match is larger than this (partial fills on demand)."""
     open_orders_max: int | None = None
+    fail_reason: str = ""
+    """Accepted orders end FAILED with this reject_reason instead of meeting the book."""
 
 
 @define(frozen=True)
@@ -140,6 +142,13 @@ class Execution:
 
     def _activate(self, order: Order, now_s: float) -> None:
         """The order meets the book."""
+        if self.settings.fail_reason:
+            order.reject_reason, order.reject_message = (
+                self.settings.fail_reason,
+                "the order failed after it was accepted",
+            )
+            self._finish(order, "FAILED", "", now_s)
+            return
         if order.status == "PENDING":
             order.status = "OPEN"
         self.touch(order, now_s)

@@ -33,6 +33,7 @@ STEPS_CAUGHT_UP = 16
 TRADES_KEPT = 1000
 STATS_FRESH_S = 5.0
 SETTINGS = tuple(attribute.name for attribute in fields(Settings))
+REAL_TIME = ("pending_s", "cancel_s", "settle_s", "listing_lag_s", "client_id_retention_s")
 LIMITS = ("private_per_s", "public_per_s", "connections_per_s")
 
 
@@ -219,7 +220,7 @@ class Running:
         if rule.kind == "setting":
             owner = self._owner(spec["name"])
             rule.undo = [(spec["name"], getattr(owner, spec["name"]))]
-            setattr(owner, spec["name"], setting_value(spec["name"], spec["value"]))
+            setattr(owner, spec["name"], self._scaled(spec["name"], setting_value(spec["name"], spec["value"])))
         elif rule.kind == "product":
             product = self.venue.products[spec["product_id"]]
             for name, value in spec["flags"].items():
@@ -248,6 +249,20 @@ class Running:
 
     def _owner(self, name: str) -> Settings | Limits:
         return self.limits if name in LIMITS else self.venue.settings
+
+    def _scaled(self, name: str, value: Any) -> Any:
+        """Settings are told in real seconds and kept in venue seconds."""
+        return value * self.clock.speed if name in REAL_TIME and value is not None else value
+
+    def change_clock(self, *, advance_s: float = 0.0, speed: float | None = None) -> None:
+        """Jump ahead or change the speed; real-time settings stay what they are in real seconds. Raises ValueError."""
+        before = self.clock.speed
+        self.clock.change(advance_s=advance_s, speed=speed)
+        for name in REAL_TIME:
+            value = getattr(self.venue.settings, name)
+            if value is not None:
+                setattr(self.venue.settings, name, value * self.clock.speed / before)
+        self.pulse()
 
     def clear_faults(self) -> None:
         for rule in self.faults.rules:
@@ -284,6 +299,10 @@ def setting_value(name: str, value: Any) -> Any:
     if name == "duplicate_answer":
         if value not in ("existing", "reject"):
             raise ValueError(f'setting {name} = {value!r} is neither "existing" nor "reject"')
+        return value
+    if name == "fail_reason":
+        if not isinstance(value, str):
+            raise ValueError(f"setting {name} = {value!r} is not a reject_reason")
         return value
     if value is None and name in ("client_id_retention_s", "open_orders_max"):
         return None

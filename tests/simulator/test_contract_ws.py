@@ -218,10 +218,12 @@ def test_the_user_channel_is_served_on_the_market_host_too_and_tells_cumulative_
         order_id = answer.success_response["order_id"]
         opened = socket.until(lambda f: name in json.dumps(f))
         client.cancel_orders([order_id])
+        queued = socket.until(lambda f: name in json.dumps(f))
         closed = socket.until(lambda f: name in json.dumps(f))
     row = opened["events"][0]["orders"][0]
     assert (row["status"], row["post_only"], row["leaves_quantity"]) == ("OPEN", "false", "0.1")
     assert D(row["outstanding_hold_amount"]) == 2 * D("1.012")
+    assert queued["events"][0]["orders"][0]["status"] == "CANCEL_QUEUED"
     assert closed["events"][0]["orders"][0]["status"] == "CANCELLED"
     assert closed["events"][0]["orders"][0]["leaves_quantity"] == "0"
 

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 
+import jwt
 import pytest
 import requests
 
@@ -186,6 +187,30 @@ def test_a_refusal_on_demand(venue):
     venue.faults({"kind": "refuse", "reason": "PREVIEW_NOT_ALLOWED_BY_MARKET_STATE", **ON_CREATE})
     answer = place(venue, unique("refused"))
     assert answer.error_response["preview_failure_reason"] == "PREVIEW_NOT_ALLOWED_BY_MARKET_STATE"
+
+
+def test_a_token_that_expired_on_the_way_is_refused_on_arrival_but_not_after_it(venue):
+    key = venue.line["keys"][0]
+    for at, code in (("arrival", 401), ("effect", 200)):
+        venue.faults({"kind": "hold", "seconds": 2.2, "at": at, "path": "/accounts", "count": 1})
+        now = int(time.time())
+        claims = {"sub": key["name"], "iss": "cdp", "nbf": now, "exp": now + 2}
+        claims["uri"] = f"GET {venue.line['rest']}{PREFIX}/accounts"
+        token = jwt.encode(claims, key["secret"], algorithm="ES256", headers={"kid": key["name"]})
+        answer = requests.get(
+            f"https://{venue.line['rest']}{PREFIX}/accounts",
+            headers={"Authorization": f"Bearer {token}"},
+            verify=venue.line["ca"],
+            timeout=10,
+        )
+        assert answer.status_code == code, at
+
+
+def test_an_accepted_order_may_fail(venue):
+    venue.faults({"kind": "setting", "name": "fail_reason", "value": "HOLD_FAILURE"})
+    order_id = place(venue, unique("fails")).success_response["order_id"]
+    order = venue.client().get_order(order_id).order
+    assert (order.status, order.reject_reason, order.outstanding_hold_amount) == ("FAILED", "HOLD_FAILURE", "0")
 
 
 # --- the venue -----------------------------------------------------------------------------------------------------

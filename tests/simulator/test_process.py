@@ -38,7 +38,8 @@ def test_kill_nine_loses_no_accepted_order_no_fill_and_no_balance(tmp_path):
             accepted.append(answer.success_response["order_id"])
         client.cancel_orders(accepted[:2])
         client.market_order_buy("m", "ETH-USD", quote_size="100")
-        before, line = first.state(), first.line
+        before = eventually(first.state, lambda got: not any(row["pending_cancel"] for row in got["orders"]))
+        line = first.line
         held = money(first)
         first.kill()
     with VenueProcess(tmp_path, scenario="opening") as second:
