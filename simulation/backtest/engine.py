@@ -31,6 +31,8 @@ STEP_S = 2.0
 SETTLE_S = 0.3
 """How long a conversation may take in real seconds before the next look."""
 EQUITY_EVERY_S = 3_600.0
+NEAR = 1.02
+"""How near a price must come to a stop or target, as a factor, for the bar to be walked through."""
 QUIET_WARM_UP_S = 5.0
 
 
@@ -119,7 +121,7 @@ class Backtest:
                 started = True
                 self._warm_up(bars)
             end_s = float(bars[0].end_s)
-            if self._busy() or (self.recorder.book is not None and self.recorder.book.positions):
+            if self._busy() or self._touched(bars):
                 self._walk(bars, end_s)
             stage.skip_to(end_s)
             for bar in bars:
@@ -162,6 +164,29 @@ class Backtest:
             return True
         return bool(book.unbooked) or any(order.ended is None for order in book.orders) or self._near()
 
+    def _touched(self, bars: list[Bar]) -> bool:
+        """Whether a bar comes near anything that an exit waits for; a bar that does not may be skipped to its close.
+
+        A necessary condition with a wide margin, never a decision: stop, target and hold are judged by exits alone.
+        """
+        book = self.recorder.book
+        if book is None or not book.positions:
+            return False
+        by_product = {bar.product_id: bar for bar in bars}
+        for position in book.positions:
+            bar = by_product.get(position.product_id)
+            if bar is None or position.dust:
+                continue
+            target = float(position.target_price)
+            if (
+                position.trailing_pct is not None
+                or bar.low <= float(position.stop_price) * NEAR
+                or (target and bar.high * NEAR >= target)
+                or 0.0 < position.hold_until_s <= bar.end_s
+            ):
+                return True
+        return False
+
     def _walk(self, bars: list[Bar], end_s: float) -> None:
         """From the present to `end_s` along the bars' paths: in small steps while orders are open, else corner by corner."""
         stage = self.world.stage
@@ -179,9 +204,13 @@ class Backtest:
             else:
                 until = min(corners[0], end_s)
                 stage.skip_to(until)
+            working = (
+                {o.product_id for o in self.recorder.book.orders if o.ended is None} if self.recorder.book else set()
+            )
             for bar in bars:
                 if bar.start_s <= until:
-                    self.world.quote(bar.product_id, price_at(bar, until, held=bar.product_id in held))
+                    price = price_at(bar, until, held=bar.product_id in held)
+                    self.world.quote(bar.product_id, price, inner=until < end_s, symbols=bar.product_id in working)
             if self._near():
                 stage.run_for(0.01)
 

@@ -6,8 +6,9 @@ process dies here). Health is one steady snapshot; what moves with the market (r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import ceil
 from typing import Any
 
 from attrs import evolve
@@ -29,7 +30,7 @@ from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
 from trading.machine import Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
 from trading.messages.control import Breaker, CatalogSnapshot, HealthSnapshot
 from trading.messages.market import Quote
-from trading.messages.orders import Fees, OrderUpdate, PageItem, Query, QueryKind
+from trading.messages.orders import Fees, OrderOutcome, OrderUpdate, PageItem, PlaceOrder, Query, QueryKind
 from trading.oms import OmsMachine
 from trading.product import Product
 from trading.risk import RiskMachine
@@ -53,6 +54,18 @@ class BacktestStage(VirtualStage):
             self._venue_0_s = venue_s - self.boot_s * self.speed
             self._now = None
 
+    def put_inner(self, quote: Quote, *, symbols: bool) -> None:
+        """A quote from inside a bar: symbols hear it only while they work an order, so that every strategy decides at bar ends."""
+        readers = self._readers.get(quote.product_id, [])
+        if symbols or not any(process.role.startswith("symbol:") for process in readers):
+            self.put_quote(quote)
+            return
+        self._readers[quote.product_id] = [process for process in readers if not process.role.startswith("symbol:")]
+        try:
+            self.put_quote(quote)
+        finally:
+            self._readers[quote.product_id] = readers
+
 
 class BacktestVenue(FuzzVenue):
     """The pure matching engine with the account's fee rates and the street worse than the seen quote by the slippage."""
@@ -60,16 +73,48 @@ class BacktestVenue(FuzzVenue):
     def __init__(self, stage: VirtualStage, products: list[SimProduct], costs: CostSettings, tag: str) -> None:
         wire = WireSettings(there_s=costs.latency_s, back_s=costs.latency_s, engine=Settings(settle_s=0.2))
         super().__init__(stage, products, costs.start_cash_usd, tag, wire)
+        self.before_placing: Callable[[str], None] = lambda _product: None
         self.fees = Fees(maker_rate=costs.maker_rate, taker_rate=costs.taker_rate, tier="backtest")
         tier = FeeTier(name="backtest", from_usd=Decimal(0), maker=costs.maker_rate, taker=costs.taker_rate)
         self.engine = Venue(
             products, {"USD": costs.start_cash_usd}, (tier,), settings=wire.engine, now_s=stage.now.venue_s
         )
 
+    def place(self, order: PlaceOrder, minted_boot_s: float) -> OrderOutcome:
+        self.before_placing(order.body.product_id)
+        return super().place(order, minted_boot_s)
+
     def page(self, query: Query) -> tuple[PageItem, ...]:
         if query.kind is QueryKind.FEES:
             return (self.fees,)
         return super().page(query)
+
+
+class _Frame:
+    """What turns a mid into prices of one product: factors in ticks, and the newest mid."""
+
+    __slots__ = (
+        "ask_factor",
+        "bid_factor",
+        "depth_usd",
+        "mid",
+        "size",
+        "street_ask_factor",
+        "street_bid_factor",
+        "tick",
+    )
+
+    def __init__(self, tick: Decimal, half: float, slip: float, depth_usd: float) -> None:
+        self.tick = tick
+        per_tick = 1.0 / float(tick)
+        self.bid_factor, self.ask_factor = per_tick * (1 - half), per_tick * (1 + half)
+        self.street_bid_factor, self.street_ask_factor = per_tick * (1 - half - slip), per_tick * (1 + half + slip)
+        self.depth_usd = depth_usd
+        self.size = Decimal(1)
+        self.mid = 0.0
+
+    def price(self, ticks: int) -> Decimal:
+        return self.tick * ticks
 
 
 class SteadyCatalog(QuietMachine):
@@ -141,6 +186,7 @@ class BacktestWorld:
         self.venue = BacktestVenue(self.stage, list(self.sim.values()), costs, self.tag)
         self.products = tuple(_metadata(self.sim[name], volumes_usd.get(name, 0.0)) for name in products)
         self._frames = {name: self._frame(name) for name in products}
+        self.venue.before_placing = self.street
         self._sequence = 0
         self.venue.changed.append(self._changed)
         self.venue.filled.append(self._filled)
@@ -191,38 +237,38 @@ class BacktestWorld:
 
     # -- the market -------------------------------------------------------------------------------------------------
 
-    def _frame(self, name: str) -> tuple[Decimal, float, float, float]:
+    def _frame(self, name: str) -> _Frame:
         row = self.costs.of(self.tier_of.tier(name) or "")
-        return self.sim[name].price_increment, row.half_spread_bps / 1e4, row.slippage_bps / 1e4, row.depth_usd
+        return _Frame(self.sim[name].price_increment, row.half_spread_bps / 1e4, row.slippage_bps / 1e4, row.depth_usd)
 
-    def quote(self, name: str, mid: float, *, venue_too: bool = True) -> None:
-        """One product's market moves to `mid` at the present venue time: the seen quote, and the street behind it."""
-        tick, half, slip, depth_usd = self._frames[name]
+    def quote(self, name: str, mid: float, *, inner: bool = False, symbols: bool = True) -> None:
+        """One product's market moves to `mid` at the present venue time: the seen quote, and the street behind it.
+
+        inner: inside a bar; symbols: whether the product's symbol hears it all the same.
+        """
+        frame = self._frames[name]
         now = self.stage.now
-        bid = _down(mid * (1 - half), tick)
-        ask = max(_up(mid * (1 + half), tick), bid + tick)
+        bid_ticks = int(mid * frame.bid_factor)
+        bid = frame.price(bid_ticks)
+        ask = frame.price(max(ceil(mid * frame.ask_factor), bid_ticks + 1))
+        size = frame.size
+        frame.mid = mid
+        if not self.venue.engine.books[name].idle:
+            self.street(name)
         self._sequence += 1
-        size = Decimal(repr(round(depth_usd / mid / 4, 8)))
-        if venue_too:
-            size_there = Decimal(repr(round(depth_usd / mid, 8)))
-            street_bid, street_ask = _down(mid * (1 - half - slip), tick), _up(mid * (1 + half + slip), tick)
-            self.venue.quote(name, max(street_bid, tick), max(street_ask, street_bid + tick), size_there)
-        self.stage.put_quote(
-            Quote(
-                name,
-                bid,
-                ask,
-                size,
-                size,
-                now.venue_s,
-                now.boot_s,
-                now.boot_s,
-                self._sequence,
-                depth_usd,
-                depth_usd,
-                last=bid,
-            )
-        )
+        depth = frame.depth_usd
+        quote = Quote(name, bid, ask, size, size, now.venue_s, now.boot_s, now.boot_s, self._sequence, depth, depth)
+        if inner:
+            self.stage.put_inner(quote, symbols=symbols)
+        else:
+            self.stage.put_quote(quote)
+
+    def street(self, name: str) -> None:
+        """Tell the venue what `quote` said last: at once while orders rest there, else only when one is about to arrive."""
+        frame = self._frames[name]
+        bid_ticks = max(1, int(frame.mid * frame.street_bid_factor))
+        ask = frame.price(max(ceil(frame.mid * frame.street_ask_factor), bid_ticks + 1))
+        self.venue.quote(name, frame.price(bid_ticks), ask, Decimal(repr(round(frame.depth_usd / frame.mid, 8))))
 
     # -- the user channel ---------------------------------------------------------------------------------------------
 
@@ -244,14 +290,6 @@ class BacktestWorld:
             received_boot_s=self.stage.boot_s,
         )  # fmt: skip
         self.stage.post("oms", update, self.costs.latency_s)
-
-
-def _down(price: float, tick: Decimal) -> Decimal:
-    return (Decimal(repr(round(price, 12))) / tick).to_integral_value(rounding=ROUND_FLOOR) * tick
-
-
-def _up(price: float, tick: Decimal) -> Decimal:
-    return (Decimal(repr(round(price, 12))) / tick).to_integral_value(rounding=ROUND_CEILING) * tick
 
 
 def _never_stale(posting: Any) -> dict[str, float]:
