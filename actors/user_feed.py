@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from actors.feeding import FeedActor, feed_readings
 from exchange.coinbase.feed_words import Connected, Disconnected, Happening, Heartbeat
 from exchange.coinbase.user_socket import UserSocket, feed_reset
@@ -17,12 +19,14 @@ class UserFeedActor(FeedActor):
         if key is None:
             return  # public data, simulated fills: there is no account to hear of
         clock = self.clock
+        # A token's times are real time, which never scales; Coinbase's own clock is real time, a simulated one may not be.
+        real_clock = time.time if self.plan.venue is not None else lambda: clock.now().venue_s
 
         def sink(happenings: list[Happening]) -> None:
             for happening in happenings:
                 self.happened.put(happening)
 
-        self._socket = UserSocket(self.plan.where(), key, sink, venue_clock=lambda: clock.now().venue_s)
+        self._socket = UserSocket(self.plan.where(), key, sink, venue_clock=real_clock)
         self.begin(self._socket)
 
     def take(self, happening: Happening) -> None:
