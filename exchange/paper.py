@@ -228,6 +228,8 @@ def _flags_of(product: Product) -> tuple[dict[str, bool], str]:
 
 
 def _between(bars: dict[int, Bar], first: int, last: int) -> list[Bar]:
+    if last - first > len(bars):
+        return [bars[number] for number in sorted(bars) if first <= number <= last]
     return [bars[number] for number in range(first, last + 1) if number in bars]
 
 
