@@ -118,6 +118,7 @@ class Asker:
     urgent: bool
     tally: Tally = field(factory=Tally)
     asked_boot_s: float | None = None
+    answered_boot_s: float | None = None
     jitter: Callable[[], float] = random.random
 
     def get(self, path: str, params: dict[str, Any], read: Parser[Answer], rate_class: RateClass) -> Answer:
@@ -136,6 +137,7 @@ class Asker:
                 else:
                     self.tally.count(reply, failed=False)
                     self.asked_boot_s = reply.sent_boot_s if self.asked_boot_s is None else self.asked_boot_s
+                    self.answered_boot_s = reply.answered_boot_s
                     return answer
             elif reply.status is None:
                 error = reply.error
@@ -185,7 +187,7 @@ def answer(query: Query, asker: Asker) -> Page:
         complete, error = False, str(no_answer)
     except Exception as failure:  # a bug here must cost an answer, not a worker
         complete, error = False, f"{type(failure).__name__} while reading"
-    answered = boot_s()
+    answered = boot_s() if asker.answered_boot_s is None else asker.answered_boot_s
     return Page(
         query_id=query.query_id,
         kind=query.kind,
