@@ -167,10 +167,10 @@ def test_a_hundred_quotes_a_second_repeat_an_exit_twice_a_second():
 
 
 def test_a_snapshot_from_before_the_last_tightening_loosens_nothing():
-    machine = exits(position(trailing_pct=D(5)))
-    slide(machine, [103, 106, 109])
-    machine.handle(book(2, positions=(position(trailing_pct=D(5)),)), at(3.5))
-    assert orders(slide(machine, [106, 103.5], start=5))[0].reason == "trailing_stop"
+    machine = exits()
+    machine.handle(ExitAdvice(product_id="BTC-USD", stop_price=D(97), reason="structure", n=1), at(1))
+    machine.handle(book(2, positions=(position(),)), at(1.5))
+    assert orders(slide(machine, [98, 96.9], start=5))[0].reason == "stop"
 
 
 def test_a_rest_quote_older_than_five_seconds_decides_nothing():
