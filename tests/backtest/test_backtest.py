@@ -1,0 +1,182 @@
+"""The live machines over candles: deterministic to the byte, blind to the future, pessimistic inside a bar."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from config.schema import load_config
+from exchange.simulator.market import Bar as Candle
+from simulation.backtest import engine
+from simulation.backtest.data import Dataset, generated
+from simulation.backtest.engine import Backtest
+from simulation.backtest.path import corners, price_at
+from simulation.backtest.report import summary, write
+from tests.support import shared_data
+from trading.messages.market import Bar
+
+LOADED = load_config("staging")
+DAYS = 3
+
+
+def stirred(seed: int = 7, days: int = DAYS) -> Dataset:
+    """A generated market in which something happens: a rise on heavy volume, then a run to the target or a fall to the stop."""
+    dataset = generated(seed, ("BTC-USD", "SOL-USD"), days)
+    series = {}
+    for number, (product, candles) in enumerate(sorted(dataset.series.items())):
+        bent, factor = [], 1.0
+        for index, c in enumerate(candles):
+            before = factor
+            hour = (index + 300 * number) % 720
+            heavy = 360 <= hour < 372
+            if heavy:
+                factor *= 1.0025
+            elif 430 <= hour < 520:
+                factor *= 1.002 if (index // 720 + number) % 2 else 0.998
+            top, low = max(before, factor), min(before, factor)
+            bent.append(
+                Candle(
+                    c.start_s,
+                    c.open * before,
+                    c.high * top,
+                    c.low * low,
+                    c.close * factor,
+                    c.volume * (40 if heavy else 1),
+                )
+            )
+        series[product] = bent
+    return Dataset(name="stirred", series=series, bar_s=dict.fromkeys(series, 60))
+
+
+def backtest(dataset: Dataset, **changes: object) -> Backtest:
+    config = evolve(LOADED.config, **changes) if changes else LOADED.config
+    return Backtest(dataset, config=config, costs=config.costs, seed=1, config_hash="cafe", facts={"seed": 1})
+
+
+@pytest.fixture(scope="module")
+def played():
+    test = backtest(stirred())
+    return test, test.run()
+
+
+def test_the_market_of_these_tests_leads_to_trades_that_end_by_stop_and_by_target(played) -> None:
+    _, run = played
+    reasons = {trade.exit_reason for trade in run.trades}
+    assert len(run.trades) >= 2
+    assert reasons & {"stop", "target"}
+
+
+def test_the_same_seed_gives_the_same_bytes(played, tmp_path: Path) -> None:
+    write(played[1], tmp_path / "a")
+    write(backtest(stirred()).run(), tmp_path / "b")
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+
+
+def test_another_future_changes_nothing_before_it(played) -> None:
+    """Every price after the cut is different; every decision before it is the same."""
+    dataset = stirred()
+    cut_s = dataset.start_s + int(DAYS * 86_400 * 0.6) // 60 * 60
+    other = {
+        product: [
+            c
+            if c.start_s < cut_s
+            else Candle(c.start_s, c.open * 0.7, c.high * 0.7, c.low * 0.6, c.close * 0.65, c.volume * 9)
+            for c in candles
+        ]
+        for product, candles in dataset.series.items()
+    }
+    run = backtest(Dataset(name="stirred", series=other, bar_s=dataset.bar_s)).run()
+
+    def before(decisions: object) -> list[object]:
+        from trading.values import utc_text
+
+        return [d for d in decisions if d["at"] < utc_text(cut_s)]  # type: ignore[attr-defined]
+
+    assert before(run.decisions) == before(played[1].decisions)
+    assert len(before(run.decisions)) > 10
+    assert run.decisions != played[1].decisions
+
+
+def test_bars_that_are_skipped_would_have_changed_nothing(played, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "NEAR", 1e9)  # not a mock: every bar with a position is walked through
+    walked = backtest(stirred()).run()
+    assert [(t.opened_s, t.pnl_usd, t.exit_reason) for t in walked.trades] == [
+        (t.opened_s, t.pnl_usd, t.exit_reason) for t in played[1].trades
+    ]
+
+
+def test_the_equity_follows_from_the_fills(played) -> None:
+    figures = summary(played[1])
+    assert figures["fills"] >= 2 * figures["trades"]
+    assert float(figures["fees_usd"]) > 0
+
+
+def test_every_exit_by_stop_lies_between_the_stop_less_tolerance_and_the_bars_low(played) -> None:
+    test, run = played
+    bars = {p: {c.start_s: c for c in candles} for p, candles in test.dataset.series.items()}
+    stops = [trade for trade in run.trades if trade.exit_reason == "stop"]
+    for trade in stops:
+        bar = bars[trade.product_id][int(trade.closed_s // 60 * 60)]
+        stop = float(trade.entry_price) * 0.94
+        assert bar.low * 0.99 <= float(trade.exit_price) <= max(stop, bar.high)
+
+
+def test_no_trade_is_a_code_with_its_values(played) -> None:
+    denied = [d for d in played[1].decisions if d.get("denied")]
+    assert all(d["code"] for d in denied)
+
+
+def test_while_a_position_is_held_the_low_comes_before_the_high() -> None:
+    rising = Bar("BTC-USD", 60, 0, 100.0, 110.0, 90.0, 105.0, 1.0)
+    falling = Bar("BTC-USD", 60, 0, 105.0, 110.0, 90.0, 100.0, 1.0)
+    assert corners(falling, held=True) == (105.0, 90.0, 110.0, 100.0)
+    assert corners(falling, held=False) == (105.0, 110.0, 90.0, 100.0)
+    assert corners(rising, held=False) == (100.0, 90.0, 110.0, 105.0)
+    assert [price_at(rising, at, held=True) for at in (0, 20, 40, 60, 99)] == [100.0, 90.0, 110.0, 105.0, 105.0]
+
+
+def test_a_machine_that_raises_ends_the_backtest() -> None:
+    test = backtest(stirred(days=1))
+
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("a broken rule")
+
+    symbol = test.world.stage.machine("symbol:BTC-USD")
+    test.world.stage.run_for(1.0)
+    process = test.world.stage.processes["symbol:BTC-USD"]
+    process.on_bar = broken  # type: ignore[assignment]
+    assert symbol is None or process.machine is not None
+    with pytest.raises(ZeroDivisionError):
+        test.run()
+
+
+def test_a_data_set_without_a_traded_product_is_refused() -> None:
+    dataset = stirred(days=1)
+    unknown = Dataset(name="odd", series={"QQQ-USD": dataset.series["BTC-USD"]}, bar_s={"QQQ-USD": 60})
+    with pytest.raises(ValueError, match="none of its products"):
+        backtest(unknown)
+
+
+GOLDEN = Path(__file__).with_name("golden_decisions_2025-10.jsonl")
+
+
+def test_golden_decisions_on_the_recorded_crash_of_october_2025() -> None:
+    """Any change of this file is a reviewed diff. Renew it: delete it and run this test once."""
+    from simulation.backtest.data import recorded
+
+    dataset = recorded(shared_data("ohlcv_5m")).between(1_759_017_600, 1_760_400_000)
+    run = backtest(dataset).run()
+    lines = [
+        json.dumps(decision, sort_keys=True, default=str)
+        for decision in run.decisions
+        if decision["role"] != "universe"
+    ]
+    if not GOLDEN.exists():
+        GOLDEN.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert lines == GOLDEN.read_text(encoding="utf-8").splitlines()
+    crash = [d for d in run.decisions if "2025-10-10T21" <= d["at"] < "2025-10-11T00" and d.get("code") == "admitted"]
+    assert not crash, "an entry in the crash"
