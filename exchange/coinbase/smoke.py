@@ -7,89 +7,29 @@ public half is walked. `smoke_order` (another file) sends orders; nothing here d
 
 from __future__ import annotations
 
-import json
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any, TypeVar
-
-from attrs import asdict, define, field, frozen
 
 from exchange.coinbase import wire, wire_pages
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.exchange_health import Effect, ExchangeStatusSettings, judged
 from exchange.coinbase.exchange_status import read_status_once
-from exchange.coinbase.feed_words import (
-    Connected,
-    Disconnected,
-    Happening,
-    Heartbeat,
-    Malformed,
-    Trade,
-    UserSnapshotDone,
-    VenueError,
-)
 from exchange.coinbase.jwt import ApiKey
-from exchange.coinbase.market_socket import MarketSocket
+from exchange.coinbase.smoke_feeds import market_feed, user_feed
+from exchange.coinbase.smoke_report import Check, SmokeReport
 from exchange.coinbase.transport import Guard, Reply, VenueSession, boot_s
-from exchange.coinbase.user_socket import UserSocket
-from trading.messages.market import Quote
-from trading.messages.orders import Account, Fees, OrderBody, OrderStyle
-from trading.product import Allows, Product, allowance, set_flags
+from trading.messages.orders import OrderBody, OrderStyle
+from trading.product import Allows, allowance, set_flags
 from trading.values import Side, account_tag, ceil_to_increment
+
+__all__ = ["Check", "SmokeReport", "smoke"]
 
 T = TypeVar("T")
 REQUEST_S_MAX = 10.0
-FEED_S_MAX = 12.0
 DRIFT_S_MAX = 0.15
 FILLS_LOOKED_AT = 20
-
-
-@frozen(kw_only=True)
-class Check:
-    """One question. ok None: not asked, and `text` says why. latency_ms: real, from the first byte out to the whole answer."""
-
-    name: str
-    area: str
-    ok: bool | None
-    text: str = ""
-    latency_ms: float | None = None
-
-
-@define(kw_only=True)
-class SmokeReport:
-    """What was seen. `ok`: nothing stops trading. Times in the units of their names."""
-
-    venue: str
-    mode: str
-    checks: list[Check] = field(factory=list)
-    stoppers: list[str] = field(factory=list)
-    drift_s: float | None = None
-    round_trip_s: float | None = None
-    account: Account | None = None
-    account_tag: str | None = None
-    fees: Fees | None = None
-    products: dict[str, Product] = field(factory=dict)
-    available: dict[str, Decimal] = field(factory=dict)
-    settle_s: list[float] = field(factory=list)
-    quote_age_s: list[float] = field(factory=list)
-    order: Any = None
-
-    @property
-    def ok(self) -> bool:
-        return not self.stoppers
-
-    @property
-    def latency_ms_p50(self) -> float | None:
-        known = [check.latency_ms for check in self.checks if check.latency_ms is not None]
-        return statistics.median(known) if known else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able values."""
-        answer: dict[str, Any] = json.loads(json.dumps({**asdict(self), "ok": self.ok}, default=str))
-        return answer
 
 
 class _Walk:
@@ -186,9 +126,9 @@ def smoke(
     finally:
         walk.close()
     _status_page(endpoints, walk)
-    _market_feed(endpoints, products, walk, venue_clock, speed)
+    market_feed(endpoints, products, report, walk.note, venue_clock, speed)
     if key is not None:
-        _user_feed(endpoints, key, walk, venue_clock)
+        user_feed(endpoints, key, report, walk.note, venue_clock)
     else:
         walk.note(Check(name="user feed", area="feed", ok=None, text="no key"))
     _what_stops(report, mode, products, key)
@@ -329,107 +269,6 @@ def _status_page(endpoints: Endpoints, walk: _Walk) -> None:
     )
     if standing.effect >= Effect.STOP:
         walk.report.stoppers.append(f"the exchange's status stops entries: {text}")
-
-
-class _Listening:
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.first_s: dict[str, float] = {}
-        self.quotes: dict[str, Quote] = {}
-        self.ages_s: list[float] = []
-        self.begin_s = time.monotonic()
-        self.reason = ""
-        self.malformed = 0
-        self.errors: list[str] = []
-
-    def take(self, happenings: list[Happening]) -> None:
-        after_s = time.monotonic() - self.begin_s
-        with self.lock:
-            for happening in happenings:
-                self.first_s.setdefault(type(happening).__name__, after_s)
-                if isinstance(happening, Quote):
-                    self.quotes[happening.product_id] = happening
-                elif isinstance(happening, Disconnected):
-                    self.reason = happening.reason
-                elif isinstance(happening, VenueError):
-                    self.errors.append(happening.message)
-                elif isinstance(happening, Malformed):
-                    self.malformed += 1
-
-
-def _wait(look: Callable[[], bool], limit_s: float) -> bool:
-    deadline = time.monotonic() + limit_s
-    while not look():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _market_feed(
-    endpoints: Endpoints, products: Sequence[str], walk: _Walk, venue_clock: Callable[[], float], speed: float
-) -> None:
-    heard = _Listening()
-
-    def take(happenings: list[Happening]) -> None:
-        now_s = venue_clock()
-        heard.ages_s += [(now_s - h.exchange_s) / speed for h in happenings if isinstance(h, Quote) and h.exchange_s]
-        heard.take(happenings)
-
-    feed = MarketSocket(endpoints, products, take)
-    feed.start()
-    books = _wait(lambda: feed.health().books_known == len(products) and len(heard.quotes) == len(products), FEED_S_MAX)
-    beating = _wait(lambda: Heartbeat.__name__ in heard.first_s, 3.0)
-    acknowledged = _wait(
-        lambda: feed.session is not None and set(feed.session.channels) <= set(feed.session.acknowledged), 3.0
-    )
-    health, session = feed.health(), feed.session
-    missing = [] if session is None else [name for name in session.channels if name not in session.acknowledged]
-    feed.stop()
-    text = f"{health.books_known} of {len(products)} books, first quote after {_ms(heard, Quote)} ms"
-    if not health.connected:
-        text = f"no connection: {heard.reason}"
-    elif not acknowledged:
-        text += f"; not acknowledged: {', '.join(missing)}"
-    if heard.errors:
-        text += f"; the venue said: {', '.join(dict.fromkeys(heard.errors))}"
-    ok = books and beating and not heard.malformed
-    walk.note(Check(name="market feed", area="feed", ok=ok, text=text, latency_ms=_ms(heard, Connected)))
-    walk.note(
-        Check(
-            name="trades on the feed",
-            area="feed",
-            ok=True if Trade.__name__ in heard.first_s else None,
-            text=_seen(heard),
-        )
-    )
-    walk.report.quote_age_s = sorted(heard.ages_s)
-    if not ok:
-        walk.report.stoppers.append(f"the market feed does not work: {text}")
-
-
-def _ms(heard: _Listening, kind: type) -> float | None:
-    first_s = heard.first_s.get(kind.__name__)
-    return None if first_s is None else round(first_s * 1000.0, 1)
-
-
-def _seen(heard: _Listening) -> str:
-    return ", ".join(
-        f"{name} after {after_s * 1000:.0f} ms" for name, after_s in heard.first_s.items() if name != "Disconnected"
-    )
-
-
-def _user_feed(endpoints: Endpoints, key: ApiKey, walk: _Walk, venue_clock: Callable[[], float]) -> None:
-    heard = _Listening()
-    feed = UserSocket(endpoints, key, heard.take, venue_clock=venue_clock)
-    feed.start()
-    ok = _wait(lambda: feed.session is not None and "user" in feed.session.acknowledged, FEED_S_MAX)
-    _wait(lambda: UserSnapshotDone.__name__ in heard.first_s, 2.0)
-    feed.stop()
-    text = _seen(heard) if ok else f"not acknowledged: {heard.reason or 'silence'}"
-    walk.note(Check(name="user feed", area="feed", ok=ok, text=text, latency_ms=_ms(heard, Connected)))
-    if not ok:
-        walk.report.stoppers.append(f"the user feed does not work ({text}): fills would be learned by questions only")
 
 
 def _what_stops(report: SmokeReport, mode: str, products: Sequence[str], key: ApiKey | None) -> None:
