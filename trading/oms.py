@@ -39,7 +39,7 @@ from trading.oms_people import flattened, ordered
 from trading.oms_rows import TABLES
 from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings
-from trading.oms_view import measured, publish
+from trading.oms_view import ADMITTED_RECENTLY_S, measured, publish
 from trading.protections import Protections
 from trading.settle import after_reboot
 
@@ -93,6 +93,8 @@ class OmsMachine(QuietMachine):
                 self._revive(key)
             elif (order.ended_s or 0.0) >= now.venue_s - 60.0 * now.speed:
                 d.recent[key] = None
+            if order.intent.proposal_id and 0.0 <= now.boot_s - order.intent.saved_boot_s <= ADMITTED_RECENTLY_S:
+                d.admitted[order.intent.proposal_id] = order.intent.saved_boot_s
         for key in d.book.unbooked:
             d.book.touched[key] = None
         d.note(

@@ -248,12 +248,18 @@ def _finish(d: Desk, one: Pass) -> None:
     soon = d.settings.reduction_apart_s if d.shortfalls or d.quote_diff is not None else every
     d.pass_at = d.now.boot_s + (0.0 if one.again else min(every, soon))
     took = d.now.boot_s - one.started_at
-    d.note("metric", name="reconcile", differences=one.differences, drift_usd=str(d.drift_usd), took_s=round(took, 3))
+    d.note(
+        "reconcile" if one.differences else "metric",
+        name="reconcile",
+        differences=one.differences,
+        drift_usd=str(d.drift_usd),
+        took_s=round(took, 3),
+    )
     if d.drift_usd > d.settings.drift_usd_max:
         d.stand(
             "drift",
-            "warning",
-            f"the account differs from the book by {plain(d.drift_usd)} USD in {len(d.shortfalls)} coins or the quote currency",
+            "critical",
+            f"the account held {plain(d.drift_usd)} USD of coins less than the book; positions were cut to what is there",
             drift_usd=str(d.drift_usd),
             drift_count=one.differences,
         )
@@ -276,34 +282,37 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
         gap=gap,
     )
     d.changed = True
-    drift = ZERO
     quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before
-    drift += _shortfalls(d, gap.short)
+    closed_n, closed_usd = _shortfalls(d, gap.short)
     adopt_from_venue(d)
-    drift += _quote(d, gap.quote_total, gap.quote_diff, quiet=quiet)
-    d.drift_usd = drift
+    flows_n = _quote(d, gap.quote_total, gap.quote_diff, quiet=quiet)
+    one.differences += closed_n + flows_n
+    # Only what two passes agreed on: a fill that happens between two pages must not look like drift. Flows are none either.
+    d.drift_usd = closed_usd
 
 
-def _shortfalls(d: Desk, short: Mapping[str, tuple[Decimal, Decimal]]) -> Decimal:
-    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it: it left by another hand."""
-    value = ZERO
+def _shortfalls(d: Desk, short: Mapping[str, tuple[Decimal, Decimal]]) -> tuple[int, Decimal]:
+    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it: it left by another hand.
+
+    How many were closed by this pass, and what they were worth in USD.
+    """
+    closed, value = 0, ZERO
     for currency in list(d.shortfalls):
-        if currency not in short:
+        if currency not in short or _unsettled(d, currency):
             del d.shortfalls[currency]
     for currency, (ours, shows) in short.items():
-        missing = ours - shows
-        value += missing * _price_of(d, currency)
         if _unsettled(d, currency):
-            d.shortfalls.pop(currency, None)
             continue
         before = d.shortfalls.get(currency)
         if before is None or before[0] != (ours, shows):
             d.shortfalls[currency] = ((ours, shows), d.now.boot_s)
         elif d.now.boot_s - before[1] >= d.settings.reduction_apart_s - 0.001:
-            _reduce(d, currency, missing)
+            value += (ours - shows) * _price_of(d, currency)
+            closed += 1
+            _reduce(d, currency, ours - shows)
             del d.shortfalls[currency]
             d.book.raised = True
-    return value
+    return closed, value
 
 
 def _reduce(d: Desk, currency: str, missing: Decimal) -> None:
@@ -332,34 +341,35 @@ def _price_of(d: Desk, currency: str) -> Decimal:
     return ZERO
 
 
-def _quote(d: Desk, total: Decimal, diff: Decimal | None, *, quiet: bool) -> Decimal:
-    """Quote currency that no fill of ours explains is a flow, once two quiet passes >= 5 s apart agree on it."""
+def _quote(d: Desk, total: Decimal, diff: Decimal | None, *, quiet: bool) -> int:
+    """Quote currency that no fill of ours explains is a flow, once two quiet passes >= 5 s apart agree on it. How many it were."""
     book = d.book
     if diff is None:
         if quiet:
             book.put_meta(evolve(book.meta, base_quote_usd=total, base_cash_usd=book.meta.cash_usd))
-        return ZERO
+        return 0
     settled = quiet and not any(o.unknown or o.status is OrderStatus.SUBMITTED for o in book.open_orders())
     if abs(diff) < CENT or not settled:
         d.quote_diff = None
-        return abs(diff) if abs(diff) >= CENT else ZERO
+        return 0
     before = d.quote_diff
     if before is None or before[0] != diff:
         d.quote_diff = (diff, d.now.boot_s)
-    elif d.now.boot_s - before[1] >= d.settings.reduction_apart_s - 0.001:
-        d.quote_diff = None
-        book.put_meta(evolve(book.meta, base_quote_usd=total, base_cash_usd=book.meta.cash_usd))
-        book.put_flow(
-            Flow(
-                flow_id=derived_id("flow", plain(total), plain(diff), d.now.venue_s),
-                currency="USD",
-                size=diff,
-                usd=diff,
-                kind="deposit" if diff > ZERO else "withdrawal",
-                cause="the quote balance moved by no fill of ours",
-                at_s=d.now.venue_s,
-            )
+        return 0
+    if d.now.boot_s - before[1] < d.settings.reduction_apart_s - 0.001:
+        return 0
+    d.quote_diff = None
+    book.put_meta(evolve(book.meta, base_quote_usd=total, base_cash_usd=book.meta.cash_usd))
+    book.put_flow(
+        Flow(
+            flow_id=derived_id("flow", plain(total), plain(diff), d.now.venue_s),
+            currency="USD",
+            size=diff,
+            usd=diff,
+            kind="deposit" if diff > ZERO else "withdrawal",
+            cause="the quote balance moved by no fill of ours",
+            at_s=d.now.venue_s,
         )
-        d.note("flow", usd=plain(diff))
-        return ZERO
-    return abs(diff)
+    )
+    d.note("flow", usd=plain(diff))
+    return 1

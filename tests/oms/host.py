@@ -6,18 +6,14 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from attrs import evolve
-
 from simulation.store import MemoryStore
 from trading.caps import CODES
-from trading.machine import Instant, PeerRestarted, Save, Send, Wake, Woke
+from trading.machine import Instant, Save, Send, Wake, Woke
 from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import Condition, KillSnapshot
 from trading.messages.decisions import Approved, CapNumbers, EntryPolicy, ExitOrder, ExitPlan, Proposal
 from trading.messages.orders import (
     Balance,
-    BestBidAsk,
-    CancelOrders,
     Hello,
     HelloAck,
     OrderOutcome,
@@ -29,12 +25,11 @@ from trading.messages.orders import (
     QueryKind,
     VenueFill,
     VenueOrder,
-    Withdraw,
 )
 from trading.oms import OmsMachine
 from trading.oms_settings import OmsSettings
 from trading.protections import Protections
-from trading.values import Side, derived_id
+from trading.values import derived_id
 
 T = TypeVar("T")
 D = Decimal
@@ -408,14 +403,3 @@ def exit_order(
         quote_received_boot_s=host.boot_s,
         valid_until_boot_s=host.boot_s + 2.0,
     )
-
-
-__all__ = [
-    "BestBidAsk",
-    "CancelOrders",
-    "D",
-    "PeerRestarted",
-    "Side",
-    "Withdraw",
-    "evolve",
-]

@@ -600,6 +600,9 @@ def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_positi
     assert any(c.startswith("oms:external_reduction") for c in host.conditions())
     assert [r["kind"] for r in host.store.rows("flows").values()] == ["external_reduction"]
     assert host.book.realised_today_usd == 0, "coins that left by another hand are no loss of ours"
+    assert host.book.drift_usd == D("60"), "0.6 at the last price"
+    host.run(40.0, answer=quiet_venue(host, *sold))
+    assert host.book.drift_usd == 0
 
 
 # -- fills and accounts ----------------------------------------------------------------------------------------------
