@@ -226,3 +226,12 @@ def test_prices_are_exact_multiples_in_text():
     market = SyntheticMarket(1)
     tick = market.tick("DOGE-USD", int(NOW / market.step_s))
     assert tick.bid % Decimal("0.00001") == 0
+
+
+def test_midnight_is_no_seam():
+    market = SyntheticMarket(1)
+    for day in range(int(NOW // 86_400) - 30, int(NOW // 86_400)):
+        last, first = market.minute_bars("SOL-USD", day * 1440 - 1, day * 1440)
+        assert abs(last.close / first.open - 1) < 0.0002
+        before, after = market.mid("SOL-USD", day * 86_400 - 0.001), market.mid("SOL-USD", day * 86_400 + 0.001)
+        assert abs(before / after - 1) < 0.0002
