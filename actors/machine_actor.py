@@ -7,13 +7,13 @@ second, and starts by itself when there is room again. A commit that fails later
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
 from loguru import logger
 
-from actors.clock import Clock
+from actors.clock import Clock, boot_s
+from actors.held import Held
 from actors.host import MachineHost
 from actors.market import MarketReader
 from actors.notes import PEOPLE, People
@@ -68,11 +68,11 @@ class MachineActor(SupervisedActor):
         if role in PEOPLE:
             self.people.told(role, message)
         if not self.tell(role, message):
-            self.counts[f"undelivered to {role}"] += 1
+            self._held.put(role, message, boot_s())
 
     def init(self, args: RunPlan) -> None:
         self.plan = args
-        self.counts: Counter[str] = Counter()
+        self._held = Held()
         log.set_up(args.data_dir / "logs", self.child_id)
         self.clock = Clock(args.run_folder)
         self.people = People(args, self.child_id, self.tell)
@@ -118,6 +118,8 @@ class MachineActor(SupervisedActor):
 
     def peer_restarted(self, child_id: str, incarnation: Incarnation) -> None:
         self.people.again(child_id)
+        for message in self._held.take(child_id, boot_s()):
+            self.tell(child_id, message)
         if self.host is not None:
             self.host.peer_restarted(child_id, incarnation)
             self._arm_wakes()
