@@ -53,10 +53,13 @@ DIRECTED: dict[str, list[Schedule]] = {
     "save_then_send": _each_handle("oms", committed=False),
     # a stopped oms is taken for dead, replaced, and continues
     "role_lock": [_schedule("role_lock", Item(0.2, "replace", ("oms",)), safety_s=4.0)],
-    # a PlaceOrder of the old incarnation is in the air while the new one has asked to withdraw it
+    # the old gateway's HelloAck arrives when the new one is known: what is bound to the dead is posted by nobody
     "incarnation_check": [
-        _schedule("incarnation_check", _propose(0.05), Item(0.0, "mail", (nth, "delay")), Item(0.06, "kill", ("oms",)), safety_s=4.0)
-        for nth in range(1, 14)
+        _schedule(
+            "incarnation_check", Item(0.2, "kill", ("oms",)), Item(0.0, "mail", (nth, "delay")), Item(1.225, "kill", ("gateway",)),
+            safety_s=4.0, heal_s=100.0,
+        )
+        for nth in range(20, 60)
     ],
     # the gateway dies mid-POST; its empty successor must not take the order for one that was never sent
     "binding": [
@@ -88,11 +91,11 @@ DIRECTED: dict[str, list[Schedule]] = {
         )
         for stop_s in (1.25, 1.35, 1.45, 1.6, 1.8)
     ],
-    # risk repeats an approval whose answer was lost
+    # the same decision comes again, and risk has forgotten the first
     "unique_proposal": [
-        _schedule("unique_proposal", _propose(0.05), Item(0.0, "mail", (nth, "lose")), safety_s=4.0) for nth in range(1, 16)
-    ] + [
-        _schedule("unique_proposal", _propose(0.05), _crash("risk", nth, committed=True, delivered=9), safety_s=4.0) for nth in range(1, 8)
+        _schedule(
+            "unique_proposal", Item(0.01, "blind_risk"), _propose(0.05, usd=100), Item(0.6, "kill", ("risk",)), _propose(2.6, usd=100), safety_s=5.0,
+        )
     ],
     # risk's arithmetic is wrong
     "caps_assert": [_schedule("caps_assert", Item(0.01, "wrong_risk", (20,)), _propose(0.05), safety_s=3.0)],
@@ -143,11 +146,9 @@ DIRECTED: dict[str, list[Schedule]] = {
         )
         for settle_s in (0.3, 5.0) for chance in (1.0, 0.0)
     ],
+    # risk does not see that the product cools
     "cooldowns": [
-        _schedule(
-            "cooldowns", _propose(0.05, post_only=False), _propose(at_s, stamp="b"), Item(1.0, "kill", ("risk",)), safety_s=6.0,
-        )
-        for at_s in (1.0, 1.5, 2.0, 3.0)
+        _schedule("cooldowns", Item(0.01, "blind_risk"), _propose(0.05, usd=100, post_only=False), _propose(2.6, usd=100, post_only=False, stamp="b"), safety_s=5.0)
     ],
     "cancel_repeat": [
         _schedule("cancel_repeat", _propose(0.05, ttl_s=2.0), *(_fate("cancel", n, lose_reply=True, no_connection=n == 1) for n in (1,)), safety_s=40.0)

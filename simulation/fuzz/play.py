@@ -14,16 +14,14 @@ from trading.protections import Protections
 
 RESUME_S = 60.0
 PROBE_EVERY_S = 2.5
-NAMED = frozenset(
-    {
-        "kill_switch", "paused", "draining", "unknown_order", "pending_buy", "symbol_cooldown", "banned", "not_banned",
-        "daily_stop", "weekly_stop", "rolling_stop", "max_drawdown", "drawdown", "loss_streak", "regime",
-    }
-)  # fmt: skip
-"""Codes that name a standing reason why a product takes no entry; transient ones do not count as a reason (I18)."""
 TRANSIENT = frozenset(
     {"permission_expired", "stale", "measuring", "reconcile_pending", "book_busy", "proposal_expired"}
 )
+
+"""Codes that say "not yet": if one of them is the last word, no reason was named (I18)."""
+SETTLING = frozenset({"unknown_order", "pending_buy_exists", "per_symbol_cooldown"})
+"""Codes that end by themselves within `SETTLE_S`: horizons, open orders, the short cooldowns of these settings."""
+SETTLE_S = 180.0
 
 
 @frozen(kw_only=True)
@@ -97,8 +95,15 @@ def _heal(world: World, checkers: Checkers, heal_s: float, *, stop: bool) -> Non
     world.heal()
     healed = world.stage.boot_s
     deadline = healed + RESUME_S + world.gone_for_s()
-    admitted, codes = False, Counter[str]()
-    while world.stage.boot_s < deadline and not admitted:
+    admitted, last, codes = False, "", Counter[str]()
+    posted = sum(checkers.posts.values())
+    world.verdicts()  # those of the schedule's own proposals are not asked for here
+
+    def left() -> bool:
+        return admitted and sum(checkers.posts.values()) > posted
+
+    # An order of unknown fate bars its product until its horizon and two asks are over; that too must end.
+    while not left() and world.stage.boot_s < (deadline + SETTLE_S if last in SETTLING else deadline):
         for product_id in world.products:
             world.probe(product_id)
         _until(world, checkers, world.stage.boot_s + PROBE_EVERY_S, stop=stop)
@@ -106,15 +111,12 @@ def _heal(world: World, checkers: Checkers, heal_s: float, *, stop: bool) -> Non
             return
         for verdict in world.verdicts():
             admitted = admitted or verdict.admitted
-            if not verdict.admitted:
-                codes[verdict.code] += 1
-                last = verdict.code
-    if not admitted and (not codes or last in TRANSIENT):
+            last = "admitted" if verdict.admitted else verdict.code
+            codes[last] += 1
+    if not left() and (last in TRANSIENT or last in SETTLING or last in ("", "admitted")):
         shown = ", ".join(f"{code} x{n}" for code, n in codes.items()) or "no verdict at all"
-        checkers.broken(
-            "I18",
-            f"{RESUME_S:.0f} s after the faults stopped nothing is admitted and no standing reason is named: {shown}",
-        )
+        text = f"{world.stage.boot_s - healed:.0f} s after the faults stopped no entry leaves and no standing reason is named: {shown}"
+        checkers.broken("I18", text)
         return
     _until(world, checkers, healed + heal_s, stop=stop)
     if not (stop and checkers.violations):

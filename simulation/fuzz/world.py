@@ -28,6 +28,7 @@ from trading.guardian import GuardianMachine, GuardianSettings
 from trading.health_monitor import HealthMonitorMachine
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
 from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Save, Send
+from trading.messages.book import BookSnapshot
 from trading.messages.control import Engage, FenceSeen, Leave, OperatorOrder, Pause, Rearm, Resume, RootEnded, StopAsked
 from trading.messages.decisions import Approved, Verdict
 from trading.messages.market import Quote
@@ -62,13 +63,17 @@ class Supervisor(QuietMachine):
 
 
 class FallibleRisk(RiskMachine):
-    """The real risk, whose arithmetic the schedule may spoil (`wrong_risk`), to see whether oms's assertion stands."""
+    """The real risk, which the schedule may spoil: its arithmetic (`wrong_risk`), or its sight of cooldowns and of what
+    was admitted (`blind_risk`), to see whether oms asserts by itself.
+    """
 
     def __init__(self, *, world: World, **rest: Any) -> None:
         super().__init__(**rest)
         self._world = world
 
     def handle(self, message: object, now: Instant) -> Effects:
+        if self._world.risk_blind and isinstance(message, BookSnapshot):
+            message = evolve(message, cooldowns=(), admitted_recently=(), orders=())
         effects = super().handle(message, now)
         if self._world.risk_factor == 1:
             return effects
@@ -130,6 +135,7 @@ class World:
         self._chance = random.Random(f"updates:{schedule.seed}")
         self._main_gone = False
         self.risk_factor = 1
+        self.risk_blind = False
         self._sequence = 0
         self._settings = machine_settings(self.protections)
         self.venue.changed.append(self._tell_update)
@@ -386,6 +392,9 @@ class World:
     def _do_wrong_risk(self, factor: int) -> None:
         """Risk's arithmetic is wrong from now on: what it approves is so many times too large."""
         self.risk_factor = factor
+
+    def _do_blind_risk(self) -> None:
+        self.risk_blind = True
 
     def _do_gone(self) -> None:
         """The whole bot dies and nobody starts it again; the guardian, a program of its own, lives."""

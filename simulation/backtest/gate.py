@@ -1,0 +1,139 @@
+"""The gate before real money: tests that passed at this commit, and a short backtest with this configuration that agrees
+with a stored baseline. Its pass is a file that LIVE demands, not older than seven days.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from simulation.backtest.data import generated
+from simulation.backtest.engine import Backtest
+from simulation.backtest.report import InvalidResultError, summary
+
+SEED = 42
+PASS_S_MAX = 7 * 86_400.0
+TOLERANCE = 0.02
+COMPARED = ("trades", "end_equity_usd", "fees_usd", "fills")
+STAMP, PASS = "tests.json", "pass.json"
+
+
+@frozen(kw_only=True)
+class Finding:
+    """One condition of the gate: `ok`, and a sentence with the numbers."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def commit(root: Path) -> str:
+    """The checked-out commit, with "+changes" when the tree differs from it; "unknown" without git."""
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed.stdout.strip() else "")
+
+
+def write_stamp(folder: Path, root: Path) -> None:
+    """Called when the whole suite has passed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAMP).write_text(json.dumps({"commit": commit(root), "at_s": time.time()}) + "\n", encoding="utf-8")
+
+
+def stamp_finding(folder: Path, root: Path) -> Finding:
+    stamp, now = read(folder / STAMP), commit(root)
+    if stamp is None:
+        return Finding(name="tests", ok=False, text="no stamp of a passed suite; run: python3 run.py test")
+    if stamp.get("commit") != now or now == "unknown":
+        return Finding(
+            name="tests",
+            ok=False,
+            text=f"the suite passed at {stamp.get('commit')}, this is {now}; run: python3 run.py test",
+        )
+    return Finding(name="tests", ok=True, text=f"the suite passed at this commit ({now[:12]})")
+
+
+def backtest_findings(loaded: Any, baseline: Mapping[str, Any] | None) -> tuple[list[Finding], dict[str, Any]]:
+    """The short backtest and its comparison. Whatever the engine raises is a failed finding, never a pass."""
+    try:
+        dataset = generated(SEED)
+        config = loaded.config
+        run = Backtest(
+            dataset, config=config, costs=config.costs, seed=SEED, config_hash=loaded.hash, facts={"data": dataset.name}
+        ).run()
+        figures = summary(run)
+    except InvalidResultError as error:
+        return [Finding(name="backtest", ok=False, text=f"the result is not valid: {error}")], {}
+    except Exception as error:  # the gate stands for every way in which the engine may break
+        return [Finding(name="backtest", ok=False, text=f"the engine raised {type(error).__name__}: {error}")], {}
+    if not figures["trades"]:
+        return [
+            Finding(name="backtest", ok=False, text="no trade at all: a configuration that never trades proves nothing")
+        ], figures
+    findings = [
+        Finding(name="backtest", ok=True, text=f"{figures['trades']} trades, return {figures['return'] * 100:.2f} %")
+    ]
+    known = (baseline or {}).get(loaded.hash)
+    if known is None:
+        text = f"no baseline for configuration {loaded.hash}; look at the backtest, then: python3 run.py gate --accept"
+        return [*findings, Finding(name="baseline", ok=False, text=text)], figures
+    for key in COMPARED:
+        before, after = float(known[key]), float(figures[key])
+        ok = abs(after - before) <= TOLERANCE * max(abs(before), 1.0)
+        findings.append(
+            Finding(name=f"baseline {key}", ok=ok, text=f"{after:g} now, {before:g} before (+-{TOLERANCE:.0%})")
+        )
+    return findings, figures
+
+
+def baseline_row(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: figures[key] for key in COMPARED}
+
+
+def write_pass(folder: Path, root: Path, config_hash: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / PASS
+    path.write_text(
+        json.dumps({"commit": commit(root), "config_hash": config_hash, "at_s": time.time()}) + "\n", encoding="utf-8"
+    )
+    return path
+
+
+def pass_problem(folder: Path, root: Path, config_hash: str, now_s: float) -> str:
+    """Why the stored pass does not open LIVE; "" when it does."""
+    found = read(folder / PASS)
+    if found is None:
+        return "there is no pass of the gate; run: python3 run.py gate --env production"
+    age_s = now_s - float(found.get("at_s", 0.0))
+    if not 0 <= age_s <= PASS_S_MAX:
+        return f"the gate's pass is {age_s / 86_400:.1f} days old, at most 7 are accepted; run: python3 run.py gate --env production"
+    if found.get("config_hash") != config_hash:
+        return f"the gate passed configuration {found.get('config_hash')}, this is {config_hash}; run: python3 run.py gate --env production"
+    if found.get("commit") != commit(root):
+        return f"the gate passed commit {str(found.get('commit'))[:20]}, this is {commit(root)[:20]}; run: python3 run.py gate --env production"
+    return ""
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
