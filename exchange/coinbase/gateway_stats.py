@@ -2,7 +2,8 @@
 
 Readings (names with units): requests_60s, errors_60s, throttled_60s, unknown_600s, rejects_600s (without refused
 post-only limits, which are daily life), post_only_rejects_600s, errors_in_a_row, answer_age_s, error_pct_60s, and per lane
-(cancel, order, query) `<lane>_p50_s`, `_p95_s`, `_p99_s` over the last 200 calls.
+(cancel, order, query) and per kind of question (orders, fills, balances, ...) `<name>_p50_s`, `_p95_s`, `_p99_s` over the
+last 200 calls.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ class TrafficStats:
     errors_in_a_row: int = 0
     answered_boot_s: float | None = None
 
-    def called(self, lane: str, called: Called, took_s: float, now_boot_s: float) -> None:
-        """took_s: dispatch to answer; used where the shell reports no latency of its own."""
+    def called(self, names: tuple[str, ...], called: Called, took_s: float, now_boot_s: float) -> None:
+        """names: of the lane, and of the kind of question. took_s: dispatch to answer; used where the shell reports no latency of its own."""
         self.calls.append((now_boot_s, called.requests, called.errors, called.throttled))
         latency_s = took_s if called.latency_s is None else called.latency_s
         if called.requests:
-            self.latencies.setdefault(lane, deque(maxlen=LATENCIES)).append(latency_s)
+            for name in names:
+                self.latencies.setdefault(name, deque(maxlen=LATENCIES)).append(latency_s)
         if called.errors:
             self.errors_in_a_row = self.errors_in_a_row + 1 if called.errors >= called.requests else 0
         elif called.requests:
@@ -74,7 +76,7 @@ class TrafficStats:
             ("post_only_rejects_600s", float(kinds.count("post_only"))),
             ("answer_age_s", now_boot_s - since),
         ]
-        for lane, kept in self.latencies.items():
+        for name, kept in self.latencies.items():
             ordered = sorted(kept)
-            out += [(f"{lane}_p{round(q * 100)}_s", quantile(ordered, q)) for q in (0.5, 0.95, 0.99)]
+            out += [(f"{name}_p{round(q * 100)}_s", quantile(ordered, q)) for q in (0.5, 0.95, 0.99)]
         return out
