@@ -34,6 +34,7 @@ def register() -> None:
         backtest_commands,
         chaos_commands,
         config_commands,
+        gate_commands,
         run_commands,
         state_commands,
         test_commands,
@@ -48,6 +49,7 @@ def register() -> None:
         state_commands,
         venue_commands,
         test_commands,
+        gate_commands,
     ):
         group.register(app)
 

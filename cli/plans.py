@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, EmbeddedVenue, RunPlan
 from cli.errors import UnsafeError, UsageError
-from cli.places import data_dir_of
+from cli.places import ROOT, data_dir_of
 from config.loader import ConfigError, Loaded, unstructure
 from config.schema import load_config
 from exchange.coinbase.endpoints import Endpoints
+from simulation.backtest.gate import pass_problem
 
 
 def load_or_explain(env: str, mode: str | None, config: Sequence[Path], overrides: Sequence[str]) -> Loaded:
@@ -55,6 +57,8 @@ def make_plan(
         raise UsageError(f"--for {run_for_s:g}: a run lasts longer than 0 seconds")
     live_venue = market == "coinbase" and chosen_mode == "live"
     check_market(market, chosen_mode, env, speed, fresh)
+    if chosen_mode == "live" and (problem := pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())):
+        raise UnsafeError(problem)
     venue, scenario = (None, "") if live_venue else embedded(market, speed, start, seed)
     products = tuple(product for tier in settings.universe.tiers.values() for product in tier.products)
     if not products:
