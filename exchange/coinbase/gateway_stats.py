@@ -2,7 +2,7 @@
 
 Readings (names with units): requests_60s, errors_60s, throttled_60s, unknown_600s, rejects_600s (without refused
 post-only limits, which are daily life), post_only_rejects_600s, errors_in_a_row, answer_age_s, error_pct_60s, and per lane
-(cancel, order, query) and per kind of question (orders, fills, balances, ...) `<name>_p50_s`, `_p95_s`, `_p99_s` over the
+(cancel, order, query) and per kind of question (ask_orders, ask_fills, ...) `<name>_p50_s`, `_p95_s`, `_p99_s` over the
 last 200 calls.
 """
 
@@ -32,7 +32,7 @@ class TrafficStats:
     started_boot_s: float
     calls: deque[tuple[float, int, int, int]] = field(factory=lambda: deque(maxlen=20_000))
     verdicts: deque[tuple[float, str]] = field(factory=lambda: deque(maxlen=20_000))
-    latencies: dict[str, deque[float]] = field(factory=dict)
+    latencies: dict[str, deque[tuple[float, float]]] = field(factory=dict)
     errors_in_a_row: int = 0
     answered_boot_s: float | None = None
 
@@ -42,7 +42,7 @@ class TrafficStats:
         latency_s = took_s if called.latency_s is None else called.latency_s
         if called.requests:
             for name in names:
-                self.latencies.setdefault(name, deque(maxlen=LATENCIES)).append(latency_s)
+                self.latencies.setdefault(name, deque(maxlen=LATENCIES)).append((now_boot_s, latency_s))
         if called.errors:
             self.errors_in_a_row = self.errors_in_a_row + 1 if called.errors >= called.requests else 0
         elif called.requests:
@@ -77,6 +77,9 @@ class TrafficStats:
             ("answer_age_s", now_boot_s - since),
         ]
         for name, kept in self.latencies.items():
-            ordered = sorted(kept)
+            # By age too: one slow order must not keep its breaker open for as long as no other may be sent.
+            ordered = sorted(latency_s for at_s, latency_s in kept if at_s >= now_boot_s - LONG_WINDOW_S)
+            if not ordered:
+                continue
             out += [(f"{name}_p{round(q * 100)}_s", quantile(ordered, q)) for q in (0.5, 0.95, 0.99)]
         return out
