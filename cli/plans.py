@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +20,17 @@ from simulation.backtest.gate import pass_problem
 
 def load_or_explain(env: str, mode: str | None, config: Sequence[Path], overrides: Sequence[str]) -> Loaded:
     """The configuration, its sanity checked; every problem becomes one exit 2."""
-    from config.sanity import sanity_problems
+    from config.sanity import judged
 
     try:
         loaded = load_config(env, mode, config, overrides)
-        if problems := sanity_problems(loaded):
-            raise ConfigError(problems)
+        errors, warnings = judged(loaded)
+        if errors:
+            raise ConfigError(errors)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+    for warning in warnings:
+        print(f"run.py: warning: {warning}", file=sys.stderr)
     return loaded
 
 

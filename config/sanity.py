@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from config.loader import Loaded, Problem
+from config.schema import Config
+from trading.sanity import ERROR, Composed, findings
+from trading.strategies.interface import Strategy
+from trading.strategies.registry import collect
 
 
-def sanity_problems(loaded: Loaded) -> list[Problem]:
-    """Every contradiction, each with its numbers, file and line."""
-    del loaded
-    return []
+def judged(loaded: Loaded, strategies: Sequence[Strategy] = ()) -> tuple[list[Problem], list[Problem]]:
+    """(errors, warnings), each with its numbers, file and line. strategies: all that are known, plug-ins included."""
+    config: Config = loaded.config
+    composed = Composed(
+        symbol=config.symbol,
+        universe=config.universe,
+        risk=config.risk,
+        exits=config.exits,
+        oms=config.oms,
+        health_monitor=config.health_monitor,
+        strategies=strategies or collect(),
+    )
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    for finding in findings(composed):
+        (errors if finding.level == ERROR else warnings).append(loaded.problem(finding.key, finding.text))
+    return errors, warnings
