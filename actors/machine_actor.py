@@ -43,8 +43,6 @@ class MachineActor(SupervisedActor):
     host: MachineHost | None = None
     plan: RunPlan
 
-    # ---- what a shell says -------------------------------------------------------------------------------------------
-
     def make_machine(self) -> Thinker:
         raise NotImplementedError
 

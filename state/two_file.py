@@ -12,7 +12,7 @@ them over.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,9 @@ class TwoFileStore:
     def close(self) -> None: ...
 
 
-def _row(said: Mapping[str, Any]) -> dict[str, Any]:
+def _row(said: Any) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise ValueError("it is no JSON object")
     row = {name: value for name, value in said.items() if value is None or isinstance(value, str | int | float)}
     if not isinstance(said.get("engaged"), bool):
         raise ValueError("it does not say whether the kill switch is engaged")
