@@ -116,3 +116,12 @@ def test_the_defaults_stay_below_half_of_the_venues_limits() -> None:
     settings = BudgetSettings()
     assert settings.private.per_s + settings.orders.per_s + settings.cancels.per_s <= 15.0
     assert settings.public.per_s <= 5.0
+
+
+def test_one_asker_in_a_loop_cannot_eat_its_class() -> None:
+    budgets = fresh(-100.0)
+    asked = sum(budgets.take(RateClass.PRIVATE, 0.0, urgent=False, endpoint="products") for _ in range(50))
+    assert asked == 3
+    assert budgets.ready_boot_s(RateClass.PRIVATE, 0.0, urgent=False, endpoint="products") == 5.0
+    assert budgets.take(RateClass.PRIVATE, 5.0, urgent=False, endpoint="products")
+    assert budgets.take(RateClass.PRIVATE, 0.0, urgent=False, endpoint="orders")

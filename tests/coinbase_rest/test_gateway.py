@@ -560,6 +560,19 @@ def test_measured_tells_errors_rejections_and_quantiles() -> None:
     assert (readings["requests_60s"], readings["errors_60s"]) == (4.0, 0.0)
 
 
+def test_questions_are_measured_by_kind_and_apart_from_orders() -> None:
+    gateway = machine()
+    (out,) = calls(gateway.handle(query(QueryKind.ORDER), NOW))
+    page = Page(query_id="q1", kind=QueryKind.ORDER, complete=True)
+    gateway.handle(Called(call_id=out.call_id, outcome=page, latency_s=3.0), NOW)
+    (told,) = [
+        m for m in sends(gateway.handle(Woke("measure"), later(1.0)), "health_monitor") if isinstance(m, Measured)
+    ]
+    readings = dict(told.readings)
+    assert (readings["query_p95_s"], readings["ask_order_p95_s"]) == (3.0, 3.0)
+    assert "order_p95_s" not in readings
+
+
 def test_the_type_of_message_does_not_matter_to_a_stranger() -> None:
     assert machine().handle(object(), NOW) == ()
     assert isinstance(order(), PlaceOrder)
