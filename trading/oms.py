@@ -268,9 +268,11 @@ class OmsMachine(QuietMachine):
         """Clean when nothing of ours can be live any more; `live_possible` once `drain_wait_s` is over; again when it changes."""
         d = self.desk
         living = d.book.open_orders()
-        clean = not living and not d.book.unbooked
+        known = d.recovery is not Recovery.RECOVERING  # before that nobody knows what the venue lists
+        clean = known and not living and not d.book.unbooked
         if not clean and d.now.boot_s < d.drain_at + d.settings.drain_wait_s:
             return
+        clean = known and not living
         if d.drain_answered is clean:
             return
         d.drain_answered = clean
@@ -281,7 +283,7 @@ class OmsMachine(QuietMachine):
             Drained(
                 run_number=d.drain_run or 0,
                 role=self.role,
-                clean=not living,
+                clean=clean,
                 canceled=tuple(o.intent.client_order_id for o in over),
                 kept=tuple(o.intent.client_order_id for o in living if o not in unknown),
                 unknown=tuple(o.intent.client_order_id for o in unknown),

@@ -13,6 +13,7 @@ from trading.messages.book import BookSnapshot
 from trading.messages.decisions import Admitted, Approved, Refused, Stale
 from trading.messages.orders import OrderStyle
 from trading.oms_desk import Desk
+from trading.oms_orders import note_submitted
 from trading.oms_view import full_snapshot
 from trading.orders import Intent, Order
 from trading.settle import end_time_s
@@ -57,13 +58,7 @@ def approved(d: Desk, message: Approved) -> None:
     intent = _intent(d, message)
     d.book.add(Order(intent=intent, updated_s=d.now.venue_s))
     _admitted(d, message, intent)
-    d.note(
-        "order",
-        client_order_id=intent.client_order_id,
-        product_id=intent.product_id,
-        **{"from": "initialized", "to": "submitted"},
-        reason=proposal.reason,
-    )
+    note_submitted(d, intent)
 
 
 def _admitted(d: Desk, message: Approved, intent: Intent) -> None:

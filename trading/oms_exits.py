@@ -14,7 +14,7 @@ from trading.messages.decisions import ExitOrder, ExitVerdict, Tighten
 from trading.messages.orders import BestBidAsk, OrderStyle, QueryKind
 from trading.oms_desk import Desk, WaitingExit
 from trading.oms_fills import is_dust
-from trading.oms_orders import want_cancel
+from trading.oms_orders import note_submitted, want_cancel
 from trading.oms_rows import Position
 from trading.order_rules import round_price
 from trading.orders import Intent, Order
@@ -140,13 +140,7 @@ def _place(d: Desk, message: ExitOrder) -> Denied | None:
 
 def _submit(d: Desk, intent: Intent) -> None:
     d.book.add(Order(intent=intent, updated_s=d.now.venue_s))
-    d.note(
-        "order",
-        client_order_id=intent.client_order_id,
-        product_id=intent.product_id,
-        **{"from": "initialized", "to": "submitted"},
-        reason=intent.reason,
-    )
+    note_submitted(d, intent)
 
 
 def _below_minimum(d: Desk, product: Product | None, size: Decimal, price: Decimal) -> bool:

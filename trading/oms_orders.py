@@ -26,7 +26,7 @@ from trading.order_states import (
     OrderUnknown,
 )
 from trading.orders import Intent, Order, Sighting, apply, not_there, observe, sighting_of, venue_status
-from trading.values import ZERO, Purpose, Side, is_ours
+from trading.values import ZERO, Purpose, Side, is_ours, plain
 
 SOON_S = 0.05
 TOLD_S = 600.0
@@ -42,6 +42,8 @@ def learn(d: Desk, order: Order, event: OrderEvent) -> Order:
     d.book.put(after)
     intent = after.intent
     key = intent.client_order_id
+    if order.status is OrderStatus.SUBMITTED:
+        d.gone(f"unanswered:{key}")
     if after.status is not order.status:
         d.note(
             "order",
@@ -86,6 +88,22 @@ def _ended(d: Desk, order: Order) -> None:
         )
     if refused and intent.side is Side.SELL and "INSUFFICIENT" in order.reason.upper():
         d.ask_pass()
+
+
+def note_submitted(d: Desk, intent: Intent) -> None:
+    """An intent was saved and its order goes out."""
+    d.note(
+        "order",
+        client_order_id=intent.client_order_id,
+        product_id=intent.product_id,
+        purpose=str(intent.purpose),
+        side=str(intent.side),
+        base_size=plain(intent.base_size),
+        limit_price=plain(intent.limit_price),
+        post_only=intent.post_only,
+        **{"from": "initialized", "to": "submitted"},
+        reason=intent.reason,
+    )
 
 
 def sight(d: Desk, order: Order, seen: Sighting) -> Order:

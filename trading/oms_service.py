@@ -40,6 +40,14 @@ def _place(d: Desk, order: Order, task: Task) -> float | None:
     if d.now.boot_s >= task.place_at:
         task.place_at = d.now.boot_s + d.settings.place_repeat_s
         d.send("gateway", place_order(d, order.intent))
+        key = order.intent.client_order_id
+        waited_s = d.now.boot_s - order.intent.saved_boot_s
+        if waited_s >= d.settings.tell_after_s and f"unanswered:{key}" not in d.conditions:
+            d.stand(
+                f"unanswered:{key}",
+                "critical",
+                f"{order.intent.product_id}: the gateway has not told for {waited_s:.0f} s what became of order {key}; it counts in full",
+            )
     return task.place_at
 
 

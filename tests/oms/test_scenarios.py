@@ -21,6 +21,8 @@ from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import (
     Breaker,
     CommandDone,
+    Drain,
+    Drained,
     HealthSnapshot,
     KillSnapshot,
     OperatorOrder,
@@ -157,6 +159,15 @@ def test_place_order_is_repeated_each_second_until_an_outcome() -> None:
     host.tell(outcome(place, OutcomeKind.ACCEPTED, "v1"))
     host.run(3.0)
     assert len(host.all(PlaceOrder)) == 4
+
+
+def test_a_gateway_that_never_answers_is_told_after_thirty_seconds() -> None:
+    host = Host().active()
+    place = host.admit(approval(host))
+    host.run(31.5)
+    assert host.conditions() == [f"oms:unanswered:{place.client_order_id}"]
+    host.tell(outcome(place, OutcomeKind.ACCEPTED, "v1"))
+    assert host.conditions() == []
 
 
 def test_the_gateway_crashes_mid_post_and_the_new_one_answers_not_mine() -> None:
@@ -478,6 +489,17 @@ def test_flatten_is_a_persons_name_allowed_while_killed_and_places_one_ioc_per_p
     assert not host.all(CancelOrders, before)
     assert len({p.client_order_id for p in host.all(PlaceOrder, before)}) == 1
     assert host.store.rows("commands")["f1"]["name"] == "ann"
+
+
+def test_a_drain_before_the_venue_was_read_is_not_clean() -> None:
+    host = Host()
+    host.greet()
+    host.tell(Drain(run_number=3))
+    host.run(7.0)
+    assert not host.last(Drained).clean
+    host.answer_query(QueryKind.ORDERS)
+    host.answer_query(QueryKind.FILLS)
+    assert host.last(Drained).clean
 
 
 # -- exits -----------------------------------------------------------------------------------------------------------
