@@ -8,6 +8,8 @@ requests a second per user, 10 per address): `public`, `private` (queries), `ord
 - After a restart the buckets are empty, so that a storm of restarts earns nothing; the cancels' bucket is full.
 - A 429 pauses its class for Retry-After (without one: 1 s, doubling to 60 s until a request succeeds), and always
   the less urgent requests of all classes of the same user. Exhausted `x-ratelimit` headers pause until their reset.
+- An endpoint may have a limit of its own below its class's (`endpoints`, by the kind of question), so that one asker in
+  a loop cannot eat the class. Those buckets start full: it is the class that makes restarts earn nothing.
 - The hour counts too: from `hourly_pause_fraction` of `requests_per_h_max` on, only exits, cancels and settling go.
 """
 
@@ -42,6 +44,16 @@ class BudgetSettings:
     private: Rate = Rate(per_s=8.0, burst=10.0, reserve=3.0)
     orders: Rate = Rate(per_s=4.0, burst=8.0, reserve=3.0)
     cancels: Rate = Rate(per_s=3.0, burst=10.0)
+    endpoints: dict[str, Rate] = field(
+        factory=lambda: {
+            "products": Rate(per_s=0.2, burst=3.0),
+            "fees": Rate(per_s=0.1, burst=2.0),
+            "account": Rate(per_s=0.1, burst=2.0),
+            "clock": Rate(per_s=1.0, burst=3.0),
+            "candles": Rate(per_s=4.0, burst=5.0),
+            "best_bid_ask": Rate(per_s=2.0, burst=4.0),
+        }
+    )
     requests_per_h_max: int = 10_000
     hourly_pause_fraction: float = 0.9
     throttle_s: float = 1.0
@@ -106,31 +118,42 @@ class Budgets:
     hour_requests: int = 0
     buckets: dict[RateClass, TokenBucket] = field(init=False)
     pauses: dict[RateClass, _Pause] = field(init=False)
+    endpoints: dict[str, TokenBucket] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.endpoints = {
+            name: TokenBucket(rate, rate.burst, self.started_boot_s) for name, rate in self.settings.endpoints.items()
+        }
         self.buckets = {
             kind: TokenBucket(self.settings.rate(kind), at_boot_s=self.started_boot_s) for kind in RateClass
         }
         self.buckets[RateClass.CANCELS].tokens = self.settings.cancels.burst
         self.pauses = {kind: _Pause() for kind in RateClass}
 
-    def take(self, rate_class: RateClass, now_boot_s: float, *, urgent: bool) -> bool:
-        """True: one request may leave now, and is counted."""
+    def take(self, rate_class: RateClass, now_boot_s: float, *, urgent: bool, endpoint: str = "") -> bool:
+        """True: one request may leave now, and is counted. endpoint: the kind of question, for its own limit."""
+        own = self.endpoints.get(endpoint)
+        if own is not None and own.ready_boot_s(now_boot_s, urgent=True) > now_boot_s + _ROUNDING:
+            return False
         if now_boot_s < self._paused_until(rate_class, urgent=urgent):
             return False
         if not urgent and self.hour_used_fraction(now_boot_s) >= self.settings.hourly_pause_fraction:
             return False
         if not self.buckets[rate_class].take(now_boot_s, urgent=urgent):
             return False
+        if own is not None:
+            own.charge(now_boot_s, 1)
         self._count(now_boot_s, 1)
         return True
 
-    def ready_boot_s(self, rate_class: RateClass, now_boot_s: float, *, urgent: bool) -> float:
+    def ready_boot_s(self, rate_class: RateClass, now_boot_s: float, *, urgent: bool, endpoint: str = "") -> float:
         """When to ask again after `take` said no."""
         ready = max(
             self._paused_until(rate_class, urgent=urgent),
             self.buckets[rate_class].ready_boot_s(now_boot_s, urgent=urgent),
         )
+        if endpoint in self.endpoints:
+            ready = max(ready, self.endpoints[endpoint].ready_boot_s(now_boot_s, urgent=True))
         if not urgent and self.hour_used_fraction(now_boot_s) >= self.settings.hourly_pause_fraction:
             ready = max(ready, (int(now_boot_s // 3600) + 1) * 3600.0)
         return ready

@@ -92,7 +92,8 @@ class CallDesk:
         if flight is None:
             return None
         budgets, rate_class = self.budgets, flight.rate_class
-        self.stats.called(flight.lane, called, now.boot_s - flight.sent_boot_s, now.boot_s)
+        names = (flight.lane, f"ask_{flight.request.kind}") if isinstance(flight.request, Query) else (flight.lane,)
+        self.stats.called(names, called, now.boot_s - flight.sent_boot_s, now.boot_s)
         budgets.charge(rate_class, now.boot_s, called.requests - 1)
         budgets.headers(rate_class, now.boot_s, called.limit_remaining, called.limit_reset_s)
         if called.throttled:

@@ -111,8 +111,8 @@ class QueryLane:
                 continue
             urgent = query.kind in SETTLING
             rate_class = self._rate_class(query.kind)
-            if not desk.budgets.take(rate_class, now.boot_s, urgent=urgent):
-                wake_at.append(desk.budgets.ready_boot_s(rate_class, now.boot_s, urgent=urgent))
+            if not desk.budgets.take(rate_class, now.boot_s, urgent=urgent, endpoint=query.kind):
+                wake_at.append(desk.budgets.ready_boot_s(rate_class, now.boot_s, urgent=urgent, endpoint=query.kind))
                 continue
             del self._waiting[key]
             backfills += _is_backfill(query)

@@ -138,7 +138,8 @@ def test_a_tls_handshake_that_never_ends_is_not_sent_at_the_deadline() -> None:
             sock.sendall(b"\x16\x03\x03\x40\x00")
             for _ in range(200):
                 sock.sendall(b"\x02")
-                time.sleep(0.05)
+                if venue.closed.wait(0.05):
+                    return
 
     with Venue(good, greet=drip) as venue:
         started = boot_s()
@@ -443,7 +444,7 @@ def test_a_killed_processs_unsent_bytes_do_not_arrive(linger: bool) -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         program = f"""
-            import socket, sys, time
+            import signal, socket
             from exchange.coinbase.transport import TransportSettings, _socket_options
             sock = socket.socket()
             for option in _socket_options(TransportSettings()):
@@ -460,7 +461,7 @@ def test_a_killed_processs_unsent_bytes_do_not_arrive(linger: bool) -> None:
                 except BlockingIOError:
                     break
             print(sent, flush=True)
-            time.sleep(60)
+            signal.pause()
         """
         child = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(program)],
