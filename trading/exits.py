@@ -217,7 +217,7 @@ class ExitsMachine(QuietMachine):
         watch.tries += 1
         wait_s = wait_after(position.last_exit_ended, watch.failures, self._settings)
         watch.failures = watch.failures + 1 if wait_s else 0
-        watch.not_before_boot_s = now.boot_s + wait_s
+        watch.not_before_boot_s = now.boot_s + max(wait_s, self._settings.retry_s)
         if watch.reason in ("trim", "purge_ineligible") and position.seen_size < before.seen_size:
             sold = before.seen_size - position.seen_size
             watch.wanted -= sold

@@ -452,7 +452,8 @@ class RiskMachine(QuietMachine):
     def _zones(self, now: Instant) -> list[Effect]:
         """At the first NAV, and when it moved by a tenth: are there tiers in which no size can pass (domain.md section 17)?"""
         nav, before = self._money.nav_usd, self._zoned_at
-        if nav is None or "oms" not in self._heard or (before is not None and abs(nav - before) * 10 < before):
+        known = self._book.recovery is Recovery.RECONCILED and self._book.balances_complete_boot_s is not None
+        if nav is None or not known or (before is not None and abs(nav - before) * 10 < before):
             return []
         self._zoned_at = nav
         out: list[Effect] = []

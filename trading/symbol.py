@@ -55,6 +55,7 @@ DATA_UNAVAILABLE = "data_unavailable"
 PROPOSED = "proposed"
 REPEAT_S = 0.5
 NOTE_SPACING_S = 1.0
+SAME_CODE_S = 30.0
 PLANS_KEPT = 32
 
 
@@ -115,7 +116,9 @@ class SymbolMachine(QuietMachine):
         self._quiet_until: dict[str, float] = {}
         self._last_ids: dict[str, str] = {}
         self._code = ""
+        self._same = 0
         self._noted_at = -1e18
+        self._told_at: dict[str, float] = {}
         self._quiet_bars = 0
         self._volume_24h = -1.0
         self._volume_base: tuple[float, float] = (0.0, 0.0)
@@ -156,7 +159,10 @@ class SymbolMachine(QuietMachine):
         self._quote = quote
         problem = quote_problem(quote, now, self._guards)
         if problem:
-            return () if problem is self._code else self._no_trade(problem, now, quote_values(quote, now))
+            if problem is self._code:
+                self._same += 1
+                return ()
+            return self._no_trade(problem, now, quote_values(quote, now))
         price = (float(quote.bid) + float(quote.ask)) * 0.5
         if self._outliers.price == 0.0:
             # The first tick after a start may be the bad one: it is held against the newest closed bar.
@@ -172,7 +178,10 @@ class SymbolMachine(QuietMachine):
             signal = one.evaluate(view)
             if signal is not None:
                 return self._candidate(((one, signal),), repr(quote.exchange_s), ON_QUOTE, now)
-        return () if self._code is NO_CANDIDATES else self._no_trade(NO_CANDIDATES, now)
+        if self._code is NO_CANDIDATES:
+            self._same += 1
+            return ()
+        return self._no_trade(NO_CANDIDATES, now)
 
     def on_bar(self, bar: Bar, now: Instant) -> Effects:
         closed = self._candles.add(bar)
@@ -207,7 +216,7 @@ class SymbolMachine(QuietMachine):
             if closed & SIGNAL:
                 self._quiet_bars += 1
                 self._set_fallback()
-            effects = () if self._code is NO_CANDIDATES else self._no_trade(NO_CANDIDATES, now)
+            effects = self._no_trade(NO_CANDIDATES, now)
         else:
             self._quiet_bars = 0
             self._set_fallback()
@@ -335,6 +344,7 @@ class SymbolMachine(QuietMachine):
         if len(self._plans) > PLANS_KEPT:
             del self._plans[next(iter(self._plans))]
         self._last_ids[proposal.strategy] = proposal.proposal_id
+        self._flush()
         self._code = PROPOSED
         self._noted_at = now.boot_s
         self.counts[PROPOSED] += 1
@@ -414,12 +424,16 @@ class SymbolMachine(QuietMachine):
     # -- what people learn -----------------------------------------------------------------------------------------
 
     def _no_trade(self, code: str, now: Instant, values: Values = ()) -> Effects:
-        """Counted always; recorded when the code changes, and at most once a second."""
+        """Counted always; recorded when the code changes, at most once a second, and each code at most every 30 s."""
         self.counts[code] += 1
+        if code != self._code:
+            self._flush()
         if code == self._code or now.boot_s < self._noted_at + NOTE_SPACING_S:
             return ()
         self._code = code
-        self._noted_at = now.boot_s
+        if now.boot_s < self._told_at.get(code, -1e18) + SAME_CODE_S:
+            return ()  # two verdicts that take turns are one piece of news
+        self._told_at[code] = self._noted_at = now.boot_s
         return (
             Note(
                 "decision",
@@ -433,8 +447,15 @@ class SymbolMachine(QuietMachine):
             ),
         )
 
+    def _flush(self) -> None:
+        """The hot path counts what stays the same in one integer."""
+        if self._same:
+            self.counts[self._code] += self._same
+            self._same = 0
+
     def _suspect(self, price: float, now: Instant) -> Effects:
         if self._code is OUTLIER:
+            self._same += 1
             return ()
         believed = self._outliers.price
         return self._no_trade(
@@ -506,4 +527,5 @@ class SymbolMachine(QuietMachine):
 
     def facts(self) -> dict[str, Any]:
         """What tests and the page may read: counts by code, gaps and refusals of bars."""
+        self._flush()
         return {"counts": dict(self.counts), "gaps": self._candles.gaps(), "refused": dict(self._candles.refusals)}

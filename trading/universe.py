@@ -96,6 +96,8 @@ class UniverseMachine(QuietMachine):
         self._n = 0
         self._measured_n = 0
         self._started_boot_s = 0.0
+        self._turn_boot_s = -1e18
+        self._in_turn = True
         self._wanted: tuple[str, ...] = ()
         self._wanted_version = 0
         self._banned_by_config: set[str] = set()
@@ -154,7 +156,7 @@ class UniverseMachine(QuietMachine):
             case Woke(key="review"):
                 undecided = any(not one.decided for one in self._standings.values())
                 wait_s = FIRST_LOOKS_S if undecided else self._settings.review_s
-                return [*self._review(now), *self._ban_flagged(), Wake("review", now.boot_s + wait_s)]
+                return [*self._review(now, in_turn=True), *self._ban_flagged(), Wake("review", now.boot_s + wait_s)]
             case Woke(key="measure"):
                 return [*self._measure(now), Wake("measure", now.boot_s + MEASURE_S)]
             case Woke(key=key) if key == WAKE_KEY:
@@ -168,7 +170,11 @@ class UniverseMachine(QuietMachine):
 
     # -- eligibility ---------------------------------------------------------------------------------------------
 
-    def _review(self, now: Instant) -> list[Effect]:
+    def _review(self, now: Instant, *, in_turn: bool = False) -> list[Effect]:
+        """Looks out of turn (a catalog's change, a ban) act on hard reasons; only those in turn count towards a grace."""
+        self._in_turn = in_turn and now.boot_s >= self._turn_boot_s + self._settings.review_s - 0.25
+        if self._in_turn:
+            self._turn_boot_s = now.boot_s
         changed = [one for one in self._standings.values() if self._judge(one, now)]
         out: list[Effect] = []
         for standing in changed:
@@ -194,12 +200,12 @@ class UniverseMachine(QuietMachine):
         was = (standing.eligible, standing.reason if not standing.eligible else "")
         wish = not look.reason
         if look.hard:
-            if look.missing and not standing.decided:
+            if look.missing and not standing.decided and now.boot_s < self._started_boot_s + PATIENCE_S:
                 return False  # the catalog has not spoken yet: nothing is decided, nothing may be entered
             standing.eligible, standing.decided, standing.streak = False, True, 0
             standing.reason, standing.values = look.reason, look.values
         elif not standing.decided:
-            if look.missing:
+            if look.missing and now.boot_s < self._started_boot_s + PATIENCE_S:
                 return False
             standing.eligible, standing.decided, standing.streak = wish, True, 0
             standing.reason, standing.values = look.reason, look.values
@@ -208,6 +214,8 @@ class UniverseMachine(QuietMachine):
             if not standing.eligible:
                 standing.reason, standing.values = look.reason, look.values
                 return False
+        elif not self._in_turn:
+            return False
         else:
             standing.streak += 1
             grace = self._settings.eligible_grace if wish else self._settings.ineligible_grace

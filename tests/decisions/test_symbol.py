@@ -227,6 +227,17 @@ def test_a_thousand_quotes_with_the_same_verdict_make_one_record():
     assert effects == notes(effects) or len(effects) == 1
 
 
+def test_two_verdicts_that_take_turns_are_told_once_each_half_minute():
+    machine = symbol()
+    effects = []
+    for step in range(1000):
+        now = at(step * 1.1 / 40)
+        effects += machine.on_quote(quote(100, now, alive=bool(step // 40 % 2)), now)
+    assert len(notes(effects)) == 2
+    assert machine.facts()["counts"]["sequence_gap"] > 400
+    assert sum(machine.facts()["counts"].values()) == 1000
+
+
 def requote_case(**changes):
     machine = symbol()
     one = sends(rise(machine), Proposal)[0]

@@ -106,18 +106,39 @@ def test_nothing_is_eligible_before_its_data_is_there():
 def test_a_bad_number_must_stand_five_looks_and_a_good_one_two(quoted, reason):
     machine = universe()
     for n in range(4):
-        look(machine, 5 * (n + 1), only="BTC-USD", **quoted)
+        look(machine, 5 * (n + 1) + 1, only="BTC-USD", **quoted)
         assert entry(machine).eligible, "grace"
-    effects = look(machine, 25, only="BTC-USD", **quoted)
+    effects = look(machine, 26, only="BTC-USD", **quoted)
     assert not entry(machine).eligible
     assert entry(machine).reason == reason
     assert entry(machine).values
     assert saves(effects, "universe_eligibility")[0].row["eligible"] is False
     assert sends(effects, UniverseSnapshot, "risk")
-    look(machine, 30)
+    look(machine, 31)
     assert not entry(machine).eligible
-    look(machine, 35)
+    look(machine, 36)
     assert entry(machine).eligible
+
+
+def test_looks_out_of_turn_do_not_use_up_the_grace():
+    machine = universe()
+    for n in range(20):
+        now = at(6 + n / 10)
+        machine.on_quote(quote(100, now, spread_bps=90.0, volume=1e6), now)
+        machine.handle(catalog_of((*NAMES, "DOGE-USD"), now), now)
+    assert entry(machine).eligible
+
+
+def test_a_product_that_the_venue_does_not_list_is_decided_after_some_patience():
+    machine = UniverseMachine(settings=small(), me=ME)
+    machine.recover({}, at())
+    machine.handle(catalog_of(NAMES, at()), at())
+    look(machine, 1)
+    assert entry(machine, "DOGE-USD").reason == "measuring"
+    look(machine, 16)
+    assert entry(machine, "DOGE-USD").reason == "metadata_missing"
+    readings = dict(sends(machine.handle(Woke("measure"), at(17)), Measured)[0].readings)
+    assert readings["eligible_missing"] == 0.0
 
 
 def test_leaving_needs_a_worse_number_than_entering():
@@ -248,7 +269,7 @@ def test_a_restart_remembers_who_was_ineligible():
         effects += look(machine, 5 * n, only="BTC-USD", spread_bps=90.0)
     again = universe(rows=rows_of(effects), spread_bps=2.0)
     assert not entry(again).eligible, "the second look of two good ones has not come yet"
-    look(again, 5)
+    look(again, 5.5)
     assert entry(again).eligible
 
 
