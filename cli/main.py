@@ -35,6 +35,7 @@ def register() -> None:
         chaos_commands,
         config_commands,
         gate_commands,
+        ops_commands,
         run_commands,
         state_commands,
         test_commands,
@@ -50,6 +51,7 @@ def register() -> None:
         venue_commands,
         test_commands,
         gate_commands,
+        ops_commands,
     ):
         group.register(app)
 

@@ -257,9 +257,11 @@ def _check_keys(schema: Any, tree: Any, path: Path_, said: Mapping[Path_, Said],
             return
         hints = typing.get_type_hints(schema)
         known = {attribute.name: hints[attribute.name] for attribute in attrs.fields(schema)}
-        for key, below in tree.items():
+        for key, below in list(tree.items()):
             here = (*path, key)
-            if key not in known:
+            if below is None and key in known and attrs.has(_without_none(known[key])):
+                del tree[key]  # a section whose every line is a comment says nothing
+            elif key not in known:
                 near = difflib.get_close_matches(key, known, 1, 0.5)
                 hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
                 where = _place(here, said)

@@ -1,0 +1,206 @@
+"""`run.py init`, `doctor`, `preflight`, `alert-test`: is this machine, and is this bot, fit to trade?"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from attrs import frozen
+
+from cli.errors import FAILED, OK, FailedError, UsageError
+from cli.places import ROOT, data_dir_of
+
+TEMPLATE = """# A layer of your own: python3 run.py run --config {name}
+# Say only what differs; `run.py check-config --config {name} --effective` shows what is in force.
+
+universe:
+  # never: [DOGE-USD]    # products that are not traded, whatever tier they are in
+
+risk:
+  caps:
+    positions_max: 3
+"""
+DISK_FREE_MIN = 1 << 30
+FILES_MIN = 1024
+
+
+def register(app: typer.Typer) -> None:
+    app.command("init")(init)
+    app.command("doctor")(doctor)
+    app.command("preflight")(preflight)
+    app.command("alert-test")(alert_test)
+
+
+@frozen(kw_only=True)
+class Look:
+    """One thing looked at. ok None: only a person can tell."""
+
+    name: str
+    ok: bool | None
+    text: str
+
+
+def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("bulkhead.yaml")) -> None:
+    """Write a small configuration layer to start from; never overwrites."""
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(TEMPLATE.format(name=file))
+    except FileExistsError as error:
+        raise UsageError(f"{file} is there already and is not overwritten") from error
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+    print(f"{file} written; start with: python3 run.py run --config {file}")
+
+
+def doctor(
+    data_dir: Annotated[Path | None, typer.Option(help="The bot's data dir.")] = None,
+    env: Annotated[str, typer.Option()] = "staging",
+    market: Annotated[str, typer.Option()] = "synthetic",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Look at the machine and the data dir: what would keep a bot from running well here."""
+    report(list(machine_looks(data_dir_of(env, market, data_dir))), as_json)
+
+
+def preflight(
+    env: Annotated[str, typer.Option()] = "production",
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """The launch checklist (config/launch_checklist.yaml): what a machine can check, checked; the rest is listed."""
+    from ruamel.yaml import YAML
+
+    from cli.plans import load_or_explain
+    from simulation.backtest.gate import pass_problem
+
+    looks = list(machine_looks(data_dir_of(env, "coinbase")))
+    try:
+        loaded = load_or_explain(env, None, [], [])
+        looks.append(Look(name="config", ok=True, text=f"usable, hash {loaded.hash}"))
+        problem = pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())
+        looks.append(Look(name="gate", ok=not problem, text=problem or "open"))
+    except UsageError as error:
+        looks.append(Look(name="config", ok=False, text=str(error)))
+    looks.append(key_look())
+    looks.append(alert_look())
+    checklist = YAML(typ="safe").load((ROOT / "config" / "launch_checklist.yaml").read_text(encoding="utf-8"))
+    done = {look.name for look in looks}
+    todo = [row for row in checklist["machine"] if row["id"] not in done]
+    looks += [Look(name=row["id"], ok=None, text=f"{row['what']}: run {row['command']}") for row in todo]
+    looks += [Look(name=row["id"], ok=None, text=row["what"]) for row in checklist["person"]]
+    report(looks, as_json)
+
+
+def machine_looks(folder: Path) -> Iterator[Look]:
+    yield Look(name="python", ok=True, text=sys.version.split()[0])
+    yield guarded("disk", lambda: disk_look(folder))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Look(
+        name="open files", ok=hard >= FILES_MIN, text=f"limit {soft} (may rise to {hard}); a bot wants {FILES_MIN}"
+    )
+    yield guarded("shared memory", shm_look)
+    yield guarded("clock", clock_look)
+    if folder.is_dir():
+        yield guarded("data dir", lambda: data_look(folder))
+        yield guarded("stores", lambda: store_look(folder))
+
+
+def guarded(name: str, look: Callable[[], Look]) -> Look:
+    """A look that fails is a finding, not a traceback."""
+    try:
+        return look()
+    except Exception as error:
+        return Look(name=name, ok=False, text=f"cannot be looked at: {error}")
+
+
+def disk_look(folder: Path) -> Look:
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    return Look(name="disk", ok=free >= DISK_FREE_MIN, text=f"{free / 1e9:.1f} GB free at {place}")
+
+
+def shm_look() -> Look:
+    probe = Path("/dev/shm") / f"bulkhead-doctor-{os.getpid()}"  # noqa: S108 -- only to see whether it can be written
+    probe.write_bytes(b"x")
+    probe.unlink()
+    return Look(name="shared memory", ok=True, text=f"{probe.parent} can be written")
+
+
+def clock_look() -> Look:
+    """The kernel's own word on whether the clock is disciplined (adjtimex), as `timedatectl` reads it."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(512)
+    state = ctypes.CDLL(None).adjtimex(buffer)
+    synchronised = state != 5  # TIME_ERROR: the clock is not synchronised
+    text = (
+        "synchronised" if synchronised else "not synchronised by NTP; Coinbase refuses tokens of a clock that is ahead"
+    )
+    return Look(name="clock", ok=True if synchronised else None, text=text)
+
+
+def data_look(folder: Path) -> Look:
+    loose = folder.stat().st_mode & 0o077
+    text = f"{folder}, mode {folder.stat().st_mode & 0o777:o}"
+    return Look(name="data dir", ok=os.access(folder, os.W_OK) and not loose & 0o022, text=text)
+
+
+def store_look(folder: Path) -> Look:
+    from state.db import check, store_files
+
+    findings = [check(path, thorough=False) for path in store_files(folder)]
+    bad = [problem for finding in findings for problem in finding.problems]
+    return Look(name="stores", ok=not bad, text="; ".join(bad) or f"{len(findings)} whole")
+
+
+def key_look() -> Look:
+    missing = [name for name in ("COINBASE_API_KEY", "COINBASE_API_SECRET") if not os.environ.get(name)]
+    return Look(
+        name="key",
+        ok=not missing,
+        text=f"not set: {', '.join(missing)}" if missing else "set; run.py smoke shows its permissions",
+    )
+
+
+def alert_look() -> Look:
+    from telemetry.notify import URLS_ENV, alert_urls
+
+    count = len(alert_urls())
+    return Look(
+        name="alerts",
+        ok=count > 0,
+        text=f"{count} channels; run.py alert-test" if count else f"{URLS_ENV} is not set: nobody would be told",
+    )
+
+
+def report(looks: list[Look], as_json: bool) -> None:
+    passed = all(look.ok is not False for look in looks)
+    if as_json:
+        rows: list[dict[str, Any]] = [{"name": look.name, "ok": look.ok, "text": look.text} for look in looks]
+        print(json.dumps({"passed": passed, "looks": rows}))
+    else:
+        for look in looks:
+            mark = {True: "ok  ", False: "FAIL", None: "you "}[look.ok]
+            print(f"{mark}  {look.name:<14} {look.text}")
+    raise typer.Exit(OK if passed else FAILED)
+
+
+def alert_test(text: Annotated[str, typer.Option(help="What to say.")] = "a test alert: nothing is wrong") -> None:
+    """Send one alert to every channel of BULKHEAD_ALERT_URLS."""
+    from telemetry.notify import URLS_ENV, alert_urls, notify_now
+
+    urls = alert_urls()
+    if not urls:
+        raise UsageError(
+            f"{URLS_ENV} is not set: put one or more apprise addresses there (https://github.com/caronc/apprise)"
+        )
+    if not notify_now(urls, "info", "Bulkhead", text):
+        raise FailedError(f"not every one of the {len(urls)} channels took the alert")
+    print(f"sent to {len(urls)} channels")
