@@ -6,6 +6,7 @@ Used from main's thread alone. What a request answers is handed to the machine a
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 
 from attrs import evolve
 from loguru import logger
@@ -92,16 +93,16 @@ class Conducting:
         if self.tree is not None:
             print_tree(self.tree.snapshot(SNAPSHOT_S_MAX))
 
-    # ---- inside --------------------------------------------------------------------------------------------------------
-
     def _root_gone(self, tree: Tree) -> None:
-        if not self._told_root:
-            self._told_root = True
-            reason = tree.reason or "root ended"
-            self.view.event("root", f"root has ended: {reason.splitlines()[-1]}")
-            self.give(
-                RootEnded(reason=reason, gave_up="reached_max_restart_intensity" in reason or "shutdown" in reason)
-            )
+        if self._told_root:
+            return
+        self._told_root = True
+        with suppress(SupervisorError, TimeoutError):
+            tree.snapshot(0.1)  # it refuses, and learns root's last words from that
+        reason = tree.reason or "root ended without a word"
+        gave_up = "intensity" in reason
+        self.view.event("root", f"root has ended: {reason.splitlines()[-1]}")
+        self.give(RootEnded(reason=reason.splitlines()[-1], gave_up=gave_up))
 
     def _compare(self, state: TreeState) -> None:
         for child in state.children:

@@ -117,3 +117,26 @@ def test_when_root_dies_the_venue_is_swept_and_the_exit_is_not_zero(bot):
     assert bot.resting() == []
     eventually((bot.data_dir / "run" / "guardian.fence").exists, patience_s=5.0)  # main has handed over
     assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())
+
+
+def test_when_root_gives_up_the_kill_switch_is_engaged_until_a_person_has_looked(bot):
+    bot.start().ready()
+    for number in range(4):  # more than 3 in 600 s
+        pid = eventually(lambda: bot.row("ops"), lambda row: row and row["state"] == "running" and row["pid"], 8.0)[
+            "pid"
+        ]
+        os.kill(pid, signal.SIGKILL)
+        if number < 3:
+            eventually(lambda: bot.row("ops"), lambda row, pid=pid: row and row["pid"] not in (None, pid), 8.0)
+    assert bot.wait(30.0) == 1
+    assert "root gave up: reached_max_restart_intensity" in bot.tail()
+    assert (bot.data_dir / "KILL_SWITCH").exists()
+    bot.start().ready()
+    status = bot.status()
+    assert status["trading_state"] == "HALTED"
+    assert status["kill"]["cause"].startswith("root gave up")
+    bot.ask("rearm", name="ann", cause="found the reason")
+    eventually(bot.status, lambda status: status and status["trading_state"] == "ACTIVE", 15.0)
+    bot.ask("stop", name="ann")
+    assert bot.wait() == 0, bot.tail()
+    eventually(bot.processes, lambda left: not left, 3.0)
