@@ -87,6 +87,8 @@ def test_a_suspended_machine_kills_nobody(plant):
 def test_a_stopped_supervisor_does_not_kill_its_children_when_it_wakes(plant):
     tree = plant(child("sub", start=SupervisorSpec(children=[child("c", hang_deadline_s=0.5)])))
     before = pid_of(tree, "c", "sub")
+    with pytest.raises(TimeoutError):
+        tree.ask("c", ("hang", 0.4), 0.2)  # so that a ping is on its way when the supervisor stands still
     os.kill(pid_of(tree, "sub"), signal.SIGSTOP)
     time.sleep(1.2)  # the stall itself
     os.kill(pid_of(tree, "sub"), signal.SIGCONT)
@@ -310,7 +312,7 @@ def test_another_user_cannot_even_connect(plant):
 
 def visit(path):
     visitor = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    visitor.settimeout(5)
+    visitor.settimeout(0.7)  # sooner than those are thrown out who only say nothing
     try:
         visitor.connect(path)
     except PermissionError:
