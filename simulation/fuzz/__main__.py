@@ -1,9 +1,9 @@
 """`run.py fuzz`: the deterministic fault simulation on the virtual stage.
 
-    fuzz --seeds N            E (quick), then N short random schedules, then a few long ones
+    fuzz --seeds N            the traps of every protection, E (quick), N short random schedules, a few long ones
     fuzz --seed K             one schedule again, byte for byte, with its timeline
     fuzz --without NAME       one protection taken out: exits 1 and names the invariant that notices
-    fuzz --mode E|R|L         one mode only; with --full, E at every boundary and in pairs
+    fuzz --mode D|E|R|L       one mode only: the traps, exhaustive, random, long; --full: E at every boundary, and in pairs
 
 Exit codes: 0 no violation, 1 an invariant was broken, 2 usage.
 """
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without", action="append", default=[], metavar="PROTECTION", help=f"take one out: {', '.join(PROTECTIONS)}"
     )
-    parser.add_argument("--mode", choices=("E", "R", "L", "all"), default="all")
+    parser.add_argument("--mode", choices=("D", "E", "R", "L", "all"), default="all")
     parser.add_argument("--full", action="store_true", help="mode E at every boundary, and every pair of crashes")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default 2)")
     parser.add_argument(
@@ -77,6 +77,8 @@ def _campaigns(options: argparse.Namespace, protections: Protections) -> Any:
     stop = not options.keep_going
     progress = None if options.json or not sys.stderr.isatty() else _progress
     common = {"jobs": options.jobs, "stop": stop, "for_s": options.for_s, "progress": progress}
+    if options.mode in ("D", "all"):
+        yield campaign.traps(protections, tuple(options.without), **common)
     if options.mode in ("E", "all"):
         yield campaign.exhaustive(protections, every=options.full, pairs=False, **common)
         if options.full:
@@ -158,12 +160,13 @@ def _coverage(tally: Tally) -> None:
 
 def _explain(options: argparse.Namespace, protections: Protections, tally: Tally, failure: Failure) -> None:
     print(f"\n{failure.text}")
-    where = f"seed {failure.schedule.seed}" if failure.schedule.mode != "E" else "a life of mode E"
+    modes = {"D": "a trap of mode D", "E": "a life of mode E"}
+    where = modes.get(failure.schedule.mode, f"seed {failure.schedule.seed}")
     print(
         f"{where}, commit {commit()}, after {tally.needed} schedules"
         + (f", without {', '.join(options.without)}" if options.without else "")
     )
-    if failure.schedule.mode != "E":
+    if failure.schedule.mode not in modes:
         print(
             f"again: run.py fuzz --seed {failure.schedule.seed} --mode {failure.schedule.mode}"
             + "".join(f" --without {w}" for w in options.without)

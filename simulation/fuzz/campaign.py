@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from simulation.fuzz import explore
+from simulation.fuzz.directed import DIRECTED
 from simulation.fuzz.play import Played, play
 from simulation.fuzz.schedule import Schedule, long, short
 from trading.protections import Protections
@@ -98,6 +99,15 @@ def seeds(
     size = 1 if mode == "L" else 20
     batches = ((mode, at, min(at + size, first + count), protections, stop) for at in range(first, first + count, size))
     return _run(_seeds, batches, jobs=jobs, stop=stop, for_s=for_s, progress=progress)
+
+
+def traps(
+    protections: Protections, names: tuple[str, ...] = (), *, jobs: int = 2, stop: bool = True,
+    for_s: float | None = None, progress: Progress | None = None,
+) -> Tally:  # fmt: skip
+    """Mode D: the directed schedules of `names`, or of every protection."""
+    batches = ((DIRECTED[name], protections, stop) for name in names or tuple(DIRECTED) if name in DIRECTED)
+    return _run(_work, batches, jobs=jobs, stop=stop, for_s=for_s, progress=progress)
 
 
 def exhaustive(

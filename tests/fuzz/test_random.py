@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_random_schedules_break_no_invariant():
-    tally = campaign.seeds("R", 0, 400, Protections(), jobs=1)
+    tally = campaign.seeds("R", 0, 250, Protections(), jobs=1)
     print(
-        f"seeds 0 to 399: {tally.total} schedules, {tally.total / tally.elapsed_s:.0f}/s, {tally.deliveries / tally.elapsed_s:.0f} messages/s"
+        f"seeds 0 to 249: {tally.total} schedules, {tally.total / tally.elapsed_s:.0f}/s, {tally.deliveries / tally.elapsed_s:.0f} messages/s"
     )
     assert [f.text for f in tally.failures] == []
     assert tally.faults >= tally.total
@@ -30,7 +30,7 @@ def test_random_schedules_break_no_invariant():
 
 
 def test_healed_schedules_trade_again_and_come_to_rest():
-    for seed in range(30):
+    for seed in range(10):
         played = play(short(seed, heal=True))
         assert [str(v) for v in played.violations] == [], f"seed {seed}"
 
