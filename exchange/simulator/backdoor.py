@@ -98,7 +98,7 @@ class BackDoor:
             if asked.get("kind") == "deep_book":
                 return self._deepen(str(asked["product_id"]), int(asked.get("levels", 22_000)))
             moves = [move_from_json(row) for row in moves_of(asked, self.running.now(), set(self.running.street_ids))]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             return _bad(f"market move is not usable: {error!r}")
         for move in moves:
             self.running.market.add_move(move)

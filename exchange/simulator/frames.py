@@ -30,13 +30,18 @@ def level2_snapshot(product_id: str, now: Shown, at_s: float) -> str:
     return f'[{{"type":"snapshot","product_id":"{product_id}","updates":[{",".join(updates)}]}}]'
 
 
-def level2_update(product_id: str, before: Shown, now: Shown, at_s: float) -> str:
-    """What changed, sizes absolute, 0 for what is gone; an empty list when nothing did."""
+def level2_update(product_id: str, before: Shown, now: Shown, at_s: float, orphan: Decimal | None = None) -> str:
+    """What changed, sizes absolute, 0 for what is gone; an empty list when nothing did.
+
+    `orphan`: a bid level that was never told is deleted too, as Coinbase does all the time.
+    """
     at = rfc3339(at_s)
     updates = []
     for side, old, new in (("bid", before[0], now[0]), ("offer", before[1], now[1])):
         updates += [_update(side, at, price, size) for price, size in new.items() if old.get(price) != size]
         updates += [_update(side, at, price, ZERO) for price in old if price not in new]
+    if orphan is not None and orphan not in now[0]:
+        updates.append(_update("bid", at, orphan, ZERO))
     return f'[{{"type":"update","product_id":"{product_id}","updates":[{",".join(updates)}]}}]'
 
 

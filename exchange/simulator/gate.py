@@ -241,6 +241,7 @@ HTML = "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 B
 
 
 def faulty_status(rule: Rule) -> web.Response:
+    """The error answer that a `status` fault describes."""
     status = int(rule.spec.get("status", 503))
     kind = rule.spec.get("body", "json")
     headers = {}

@@ -18,7 +18,7 @@ from exchange.simulator.editing import must_be_body
 from exchange.simulator.keys import ApiKey
 from exchange.simulator.products import Product, product_json
 from exchange.simulator.running import Running
-from exchange.simulator.words import ONE, BadRequestError, NotFoundError, parse_time, plain, rfc3339, rounded
+from exchange.simulator.words import ONE, BadRequestError, NotFoundError, number, parse_time, plain, rfc3339, rounded
 
 PREFIX = "/api/v3/brokerage"
 
@@ -108,11 +108,17 @@ def product_book(venue: Running, ask: Ask) -> Any:
     book = venue.venue.book(found.product_id)
     limit = listing.limit_of(ask.query, 50_000, 50_000)
     step = listing.one(ask.query, "aggregation_price_increment")
+    try:
+        coarse = number(step, "aggregation_price_increment") if step else None
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
+    if coarse is not None and coarse <= 0:
+        raise BadRequestError(f"aggregation_price_increment {step} is not positive")
     sides = {}
     for name, side in (("bids", "BUY"), ("asks", "SELL")):
         levels = book.merged(side)
-        if step:
-            levels = _aggregate(levels, Decimal(step), up=side == "SELL")
+        if coarse is not None:
+            levels = _aggregate(levels, coarse, up=side == "SELL")
         sides[name] = [{"price": plain(price), "size": plain(size)} for price, size in levels[:limit]]
     answer: dict[str, Any] = {
         "pricebook": {"product_id": found.product_id, **sides, "time": rfc3339(book.quoted_s)},

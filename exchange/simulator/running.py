@@ -31,6 +31,8 @@ T = TypeVar("T")
 STEPS_CAUGHT_UP = 16
 """A late pulse makes up for at most so many steps; what was missed beyond is the path's own bars."""
 TRADES_KEPT = 1000
+BACKFILL_STEPS = 200
+BACKFILL_TICKS_MAX = 2000
 STATS_FRESH_S = 5.0
 SETTINGS = tuple(attribute.name for attribute in fields(Settings))
 REAL_TIME = ("pending_s", "cancel_s", "settle_s", "listing_lag_s", "client_id_retention_s")
@@ -73,6 +75,21 @@ class Running:
 
     def now(self) -> float:
         return self.clock.now()
+
+    def backfill_trades(self) -> None:
+        """The last prints before the venue began, so that nobody meets a market that never traded."""
+        steps = min(BACKFILL_STEPS, BACKFILL_TICKS_MAX // max(1, len(self.street_ids)))
+        now = int(self.now() / self.market.step_s)
+        for product_id in self.street_ids:
+            book = self.venue.books[product_id]
+            for step in range(now - steps, now):
+                tick = self.market.tick(product_id, step)
+                for traded in tick.prints if tick is not None else ():
+                    at_s = step * self.market.step_s
+                    self.trades[product_id].append(
+                        self._row(product_id, traded.price, traded.size, traded.maker_side, at_s)
+                    )
+                    book.last = traded.price
 
     # --- market --------------------------------------------------------------------------------------------------------
 
@@ -119,9 +136,14 @@ class Running:
         self.ticks[product_id] = tick
 
     def _trade(self, product_id: str, price: Decimal, size: Decimal, side: str, at_s: float) -> dict[str, str]:
-        self._trade_number += 1
         self.candles.trade(product_id, float(price), float(size), at_s)
-        row = {
+        row = self._row(product_id, price, size, side, at_s)
+        self.trades[product_id].append(row)
+        return row
+
+    def _row(self, product_id: str, price: Decimal, size: Decimal, side: str, at_s: float) -> dict[str, str]:
+        self._trade_number += 1
+        return {
             "trade_id": str(self._trade_number),
             "product_id": product_id,
             "price": plain(price),
@@ -129,8 +151,6 @@ class Running:
             "time": rfc3339(at_s),
             "side": side,
         }
-        self.trades[product_id].append(row)
-        return row
 
     def drain(self, *, prints: bool) -> None:
         """Pass the engine's events on. `prints`: our fills are trades of their own (they did not answer a street print)."""
@@ -265,7 +285,7 @@ class Running:
         self.pulse()
 
     def clear_faults(self) -> None:
-        for rule in self.faults.rules:
+        for rule in reversed(self.faults.rules):  # the latest first, so that each finds what it replaced
             if rule.applied:
                 self._undo(rule)
         self.faults.rules.clear()

@@ -108,6 +108,7 @@ class Process:
             await runner.setup()
             await web.SockSite(runner, sockets[name], ssl_context=tls, backlog=256).start()
             runners.append(runner)
+        self.running.backfill_trades()
         self.running.pulse()
         line = contract_line(self.assembled, {name: made.getsockname()[1] for name, made in sockets.items()}, ca)
         write_private(folder / "endpoint.json", json.dumps(line).encode())

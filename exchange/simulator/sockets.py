@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -20,6 +21,7 @@ from exchange.simulator import frames
 from exchange.simulator.candles import Candles
 from exchange.simulator.clock import boot_s
 from exchange.simulator.faults import SOCKET_KINDS
+from exchange.simulator.gate import faulty_status
 from exchange.simulator.keys import UnauthorizedError
 from exchange.simulator.running import Running
 from exchange.simulator.words import rfc3339
@@ -28,6 +30,9 @@ SUBSCRIBE_WITHIN_S = 5.0
 IDLE_CLOSE_S = 75.0
 QUEUE_MAX = 20_000
 CLOSE_WAIT_S = 0.4
+EMPTY_EVERY, ORPHAN_EVERY = 7, 23
+"""Updates without a change and deletes of levels never told are routine at Coinbase: every so many updates, one."""
+ORPHAN_AT = Decimal("0.5")
 USER_BATCH = 50
 TRADES_SNAPSHOT = 60
 CHANNELS = ("ticker", "ticker_batch", "level2", "market_trades", "candles", "heartbeats", "status", "user")
@@ -153,6 +158,7 @@ class Hub:
         self.connections: set[Connection] = set()
         self._shown: dict[str, frames.Shown] = {}
         self._trades: dict[str, list[dict[str, str]]] = {}
+        self._level2_count = 0
         self._beat = dict.fromkeys(("trades", "second", "batch"), 0.0)
         running.listener = self
 
@@ -212,9 +218,14 @@ class Hub:
                 continue
             before, now = self._shown[product_id], frames.shown(self.running.venue.book(product_id))
             self._shown[product_id] = now
-            text = frames.level2_update(product_id, before, now, self.running.now())
+            self._level2_count += 1
+            orphan = min(now[0]) * ORPHAN_AT if now[0] and self._level2_count % ORPHAN_EVERY == 0 else None
+            text = frames.level2_update(product_id, before, now, self.running.now(), orphan)
+            empty = f'[{{"type":"update","product_id":"{product_id}","updates":[]}}]'
             for connection in listening:
                 connection.send("level2", text)
+                if self._level2_count % EMPTY_EVERY == 0:
+                    connection.send("level2", empty)
 
     def _tell_trades(self) -> None:
         pending, self._trades = self._trades, {}
@@ -271,6 +282,8 @@ class Hub:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=499)
+        if (failing := next((rule for rule in refused if rule.kind == "status"), None)) is not None:
+            return faulty_status(failing)
         arrivals = running.limits.bucket(f"sockets:{request.remote}", running.limits.connections_per_s)
         if not arrivals.take(boot_s()):
             return web.Response(status=429, text="Too many requests\n")

@@ -15,6 +15,9 @@ ONE = Decimal(1)
 EXACT = Context(prec=80)
 """Enough digits that price x size x fee rate is never rounded, so that money is conserved to the last digit."""
 
+DIGITS_MAX = 30
+"""Numbers beyond 10^30 or below 10^-30 are no sizes and no prices (and "1e999999" must not fill the memory)."""
+
 NEVER = "0001-01-01T00:00:00Z"
 """What Coinbase writes for a time that is not set (user channel)."""
 
@@ -48,8 +51,8 @@ def number(value: object, name: str) -> Decimal:
         parsed = Decimal(value)
     except InvalidOperation:
         raise ValueError(f"{name} = {value!r} is not a number") from None
-    if not parsed.is_finite():
-        raise ValueError(f"{name} = {value!r} is not a number")
+    if not parsed.is_finite() or abs(parsed.adjusted()) > DIGITS_MAX or len(value) > DIGITS_MAX * 2:
+        raise ValueError(f"{name} = {value[:40]!r} is not a number")
     return parsed
 
 
