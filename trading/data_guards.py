@@ -249,6 +249,10 @@ class BarGuard:
         return ""
 
 
-def bar_age_limit_s(bar_s: int, limits: DataGuardSettings) -> float:
-    """How old (venue seconds since its end) the newest closed bar may be: 90 s for 1 m, 1.5 bars for longer ones."""
-    return max(limits.bar_age_s_max, limits.bar_age_ratio_max * bar_s)
+def bar_age_limit_s(bar_s: int, speed: float, limits: DataGuardSettings) -> float:
+    """How long ago (venue seconds) the newest closed bar may have ended: 90 s for 1 m, 1.5 bars for longer ones.
+
+    What is beyond one bar is a bar's way to us, real time: at a higher speed it is longer on the venue's clock.
+    """
+    limit_s = max(limits.bar_age_s_max, limits.bar_age_ratio_max * bar_s)
+    return bar_s + (limit_s - bar_s) * speed

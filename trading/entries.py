@@ -51,6 +51,7 @@ def proposal_of(
     entry: EntrySettings,
     conviction: float,
     volatility_pct: float,
+    wild: bool,
     stamp: str,
     decided_on: str,
     config_hash: str,
@@ -95,7 +96,7 @@ def proposal_of(
         depth_usd=depth_usd(quote),
         volatility_pct=volatility_pct,
         decided_on=decided_on,
-        size_factor=rule.size_factor,
+        size_factor=rule.size_factor * (entry.wild_size_factor if wild else 1.0),
     )
 
 

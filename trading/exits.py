@@ -100,6 +100,7 @@ class ExitsMachine(QuietMachine):
         self._products: dict[str, Product] = {}
         self._watches: dict[str, Watch] = {}
         self._by_product: dict[str, tuple[Watch, ...]] = {}
+        self._declared: tuple[str, ...] = ()
         self._board = ConditionBoard()
         self._prices = ExitPrices(settings, self.role, me[1], self._board)
         self._teller = ExitTeller(settings, me, self._board)
@@ -109,7 +110,7 @@ class ExitsMachine(QuietMachine):
     # -- the seam ------------------------------------------------------------------------------------------------
 
     def products(self) -> Sequence[str]:
-        return tuple(sorted(self._by_product))
+        return self._declared
 
     def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
         return (Wake("tick", now.boot_s + TICK_S),)
@@ -202,6 +203,7 @@ class ExitsMachine(QuietMachine):
         for watch in watches.values():
             by_product.setdefault(watch.position.product_id, []).append(watch)
         self._by_product = {name: tuple(group) for name, group in by_product.items()}
+        self._declared = tuple(sorted(by_product))
         out += self._prices.hold({name: group[0].position.average_price for name, group in self._by_product.items()})
         return [*out, *self._all(now), *self._halted(now)]
 

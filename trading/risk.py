@@ -132,6 +132,7 @@ class RiskMachine(QuietMachine):
         self._universe = UniverseSnapshot(n=0, entries=(), regime="chop", regime_confidence=0.0)
         self._catalog = CatalogSnapshot(n=0, products=(), fees=None, fetched_boot_s=-1e18)
         self._draining = False
+        self._declared: tuple[str, ...] | None = None
         self._queue: OrderedDict[str, Waiting] = OrderedDict()
         self._outstanding: tuple[Waiting, Approved] | None = None
         self._behind_version: object = None
@@ -144,12 +145,14 @@ class RiskMachine(QuietMachine):
 
     def products(self) -> Sequence[str]:
         """Everything that is held, on order or may be proposed: NAV needs all of it, in product order."""
-        names = {entry.product_id for entry in self._universe.entries}
-        names.update(one.product_id for one in self._book.positions)
-        names.update(one.product_id for one in self._book.orders)
-        if self._settings.caps.count_foreign:
-            names.update(f"{one.currency}-USD" for one in self._book.foreign)
-        return tuple(sorted(names))
+        if self._declared is None:
+            names = {entry.product_id for entry in self._universe.entries}
+            names.update(one.product_id for one in self._book.positions)
+            names.update(one.product_id for one in self._book.orders)
+            if self._settings.caps.count_foreign:
+                names.update(f"{one.currency}-USD" for one in self._book.foreign)
+            self._declared = tuple(sorted(names))
+        return self._declared
 
     def recover(self, rows: Rows, now: Instant) -> Effects:
         self._money.recover(rows)
@@ -173,7 +176,7 @@ class RiskMachine(QuietMachine):
                 self._health = message
                 return self._hear("health_monitor", now)
             case UniverseSnapshot():
-                self._universe = message
+                self._universe, self._declared = message, None
                 return self._hear("universe", now)
             case CatalogSnapshot():
                 self._catalog = message
@@ -501,7 +504,7 @@ class RiskMachine(QuietMachine):
             return []  # a slice is for symbols
         if book.version[0] == self._book.version[0] and book.version < self._book.version:
             return []  # an older one that came late
-        self._book = book
+        self._book, self._declared = book, None
         if self._behind_version is not None and book.version >= self._behind_version:  # type: ignore[operator]
             self._behind_version = None
         out: list[Effect] = []

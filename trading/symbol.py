@@ -276,6 +276,7 @@ class SymbolMachine(QuietMachine):
             entry=settings.entry,
             conviction=conviction,
             volatility_pct=self.view.signal.volatility_pct,
+            wild=abs(self.view.change_60m_pct) > settings.entry.wild_move_60m_pct,
             stamp=stamp,
             decided_on=decided_on,
             config_hash=self._config_hash,
@@ -310,7 +311,7 @@ class SymbolMachine(QuietMachine):
         """The candles that a decision rests on must be young, by venue time since their end."""
         series = self.view.newest
         age_s = now.venue_s - series.end_s
-        limit_s = bar_age_limit_s(series.bar_s, self._guards) + series.bar_s
+        limit_s = bar_age_limit_s(series.bar_s, now.speed, self._guards)
         if series.count and age_s <= limit_s:
             return ()
         return measured(bar_s=series.bar_s, age_s=round(age_s, 1) if series.count else "none", age_s_max=limit_s)

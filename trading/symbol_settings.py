@@ -22,6 +22,7 @@ class EntrySettings:
     ttl_s: venue seconds until OMS cancels it; `requotes_max` further tries follow, each at the newest bid, never more
     than `chase_bps_max` above the first limit; with `ioc_fallback` the last try is marketable when half the spread plus
     the taker fee is within `taker_cost_bps_max`. valid_s: how long a proposal may wait for its verdict (at most 2).
+    After a move of more than `wild_move_60m_pct` within the hour, sizes shrink by `wild_size_factor` (section 10).
     retry_after_denial_s: real seconds before the same strategy proposes again after a denial.
     """
 
@@ -36,6 +37,8 @@ class EntrySettings:
     valid_s: float = 2.0
     retry_after_denial_s: float = 15.0
     notional_usd_max: Decimal = Decimal(10_000)
+    wild_move_60m_pct: float = 8.0
+    wild_size_factor: float = 0.5
 
 
 @frozen(kw_only=True)

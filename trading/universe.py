@@ -84,6 +84,7 @@ class UniverseMachine(QuietMachine):
             : settings.products_max
         ]
         self._standings = {name: Standing(name, groups.tier_of[name], groups.theme(name)) for name in names}
+        self._declared = tuple(sorted({*names, settings.regime.product_id}))
         self._products: dict[str, Product] = {}
         self._quotes: dict[str, Quote] = {}
         self._bans: dict[str, Cooldown] = {}
@@ -105,7 +106,7 @@ class UniverseMachine(QuietMachine):
     # -- the seam ------------------------------------------------------------------------------------------------
 
     def products(self) -> Sequence[str]:
-        return tuple(sorted({*self._standings, self._settings.regime.product_id}))
+        return self._declared
 
     def recover(self, rows: Rows, now: Instant) -> Effects:
         self._started_boot_s = now.boot_s

@@ -171,6 +171,27 @@ def test_no_proposal_without_metadata_book_or_young_bars():
     assert last_code(machine) == "candle_stale"
 
 
+@pytest.mark.parametrize(
+    ("age_s", "speed", "fresh"), [(89, 1.0, True), (91, 1.0, False), (91, 60.0, True), (60 + 31 * 60, 60.0, False)]
+)
+def test_the_newest_bar_may_be_ninety_seconds_old_and_its_way_is_real_time(age_s, speed, fresh):
+    machine = symbol()
+    now = evolve(at(speed=speed), venue_s=T0 + age_s)
+    assert (machine._bars_stale(now) == ()) is fresh
+
+
+def test_after_a_wild_hour_sizes_are_halved():
+    machine = symbol()
+    for n in range(1, 8):
+        price = 100 + 1.5 * n
+        machine._outliers.believe(price)
+    machine._outliers.believe(108.9)
+    now = at(1)
+    machine.on_quote(quote(108.9, at(), volume=50_000.0), at())
+    one = sends(machine.on_quote(quote(109.0, now, volume=50_900.0), now), Proposal)
+    assert one[0].size_factor == 0.5
+
+
 def test_seed_4_the_symbol_proposes_nothing_while_it_cools_down():
     machine = symbol()
     machine.handle(book(product_id="BTC-USD", cooldowns=(cooldown(kind="stop"),)), at())
