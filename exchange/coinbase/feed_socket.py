@@ -34,6 +34,7 @@ FRAME_BYTES_MAX = 32 << 20
 BACKOFF_S_BASE, BACKOFF_S_MAX = 0.5, 30.0
 SETTLED_S = 30.0
 """A connection that lived this long was a good one: the next wait starts from the base again."""
+FAILED_MAX = 3
 _TICK_S = 0.5
 _MESSAGES_PER_S = 6
 """The venue takes 8 unauthenticated messages per second and address."""
@@ -127,7 +128,8 @@ class FeedSocket:
     """Base of both feeds. `start()`, `stop()`, `set_products()`, `health()` from any thread; the sink runs on the feed's.
 
     token: makes the JWT for one subscribe message, or None for public channels. raw_sink: gets each raw frame with its
-    receive time and connection number before anything is made of it (recording).
+    receive time and connection number before anything is made of it (recording). fallback_url: another host with the same
+    channels, tried when the first fails again and again.
     """
 
     def __init__(
@@ -141,10 +143,12 @@ class FeedSocket:
         token: Callable[[], str] | None = None,
         raw_sink: RawSink | None = None,
         first_epoch: int = 1,
+        fallback_url: str | None = None,
         name: str = "feed",
         seed: int | None = None,
     ) -> None:
         self._url, self._ca_file, self._make_session = url, ca_file, make_session
+        self._fallback_url = fallback_url
         self._products = tuple(products)
         self._sink, self._token, self._raw_sink = sink, token, raw_sink
         self._epoch = first_epoch - 1
@@ -241,7 +245,7 @@ class FeedSocket:
             self._epoch += 1
             opened_boot_s = boot_s()
             try:
-                reason = await self._connection(self._epoch)
+                reason = await self._connection(self._epoch, self._host(attempt))
             except (aiohttp.ClientError, OSError, ssl.SSLError, TimeoutError, ValueError) as error:
                 # Refused, unreachable, no valid certificate, an unusable key ...: all are "not now".
                 reason = f"{type(error).__name__}: {error}"[:300]
@@ -265,12 +269,18 @@ class FeedSocket:
             except TimeoutError:
                 continue
 
-    async def _connection(self, epoch: int) -> str:
+    def _host(self, attempt: int) -> str:
+        """After FAILED_MAX short-lived connections in a row every other try goes to the fallback, if there is one."""
+        if self._fallback_url is None or attempt < FAILED_MAX or (attempt - FAILED_MAX) % 2:
+            return self._url
+        return self._fallback_url
+
+    async def _connection(self, epoch: int, url: str) -> str:
         """One connection from open to close; returns why it ended."""
         timeout = aiohttp.ClientTimeout(total=None, connect=10.0, sock_connect=10.0)
         async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as http:
             opening = http.ws_connect(
-                self._url,
+                url,
                 ssl=tls_context(self._ca_file),
                 max_msg_size=FRAME_BYTES_MAX,
                 autoping=True,

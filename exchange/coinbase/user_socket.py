@@ -29,11 +29,8 @@ class UserSocket(FeedSocket):
         limits: SessionLimits | None = None,
         raw_sink: RawSink | None = None,
         first_epoch: int = 1,
-        on_market_host: bool = False,
         seed: int | None = None,
     ) -> None:
-        """on_market_host: Coinbase serves the user channel there too, as a failover."""
-
         def make_session(wanted: tuple[str, ...], opened_boot_s: float, epoch: int) -> FeedSession:
             return FeedSession(
                 wanted,
@@ -44,7 +41,8 @@ class UserSocket(FeedSocket):
             )
 
         super().__init__(
-            url=endpoints.ws_market if on_market_host else endpoints.ws_user,
+            url=endpoints.ws_user,
+            fallback_url=endpoints.ws_market,  # Coinbase serves the user channel there too, for this very case
             ca_file=endpoints.ca_file,
             make_session=make_session,
             products=(),

@@ -8,9 +8,11 @@ import threading
 
 import jwt as pyjwt
 import pytest
+from attrs import evolve
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from exchange.coinbase import feed_socket
 from exchange.coinbase.feed_session import SessionLimits
 from exchange.coinbase.feed_socket import FeedMailbox, full_jitter_s
 from exchange.coinbase.feed_words import Connected, Disconnected, Gap, OrdersLost, Overflowed, Trade
@@ -259,6 +261,18 @@ def test_an_authentication_failure_brings_a_new_token_on_a_new_connection(tmp_pa
         feed.start()
         eventually(lambda: len(venue.connections) >= 2 and len(venue.connections[1]) == 2)
         assert "authentication failure" in heard.of(Disconnected)[0].reason
+        assert feed.stop()
+
+
+def test_a_dead_user_host_is_replaced_by_the_market_host(tmp_path, monkeypatch):
+    monkeypatch.setattr(feed_socket, "full_jitter_s", lambda attempt, draw: 0.05)
+    with ScriptedVenue(tmp_path, _book_then_beats) as venue:
+        heard = Heard()
+        dead = evolve(venue.endpoints, ws_user="wss://127.0.0.1:1/")
+        feed = UserSocket(dead, _key(), heard.take)
+        feed.start()
+        eventually(lambda: venue.connections and len(venue.connections[0]) == 2)
+        assert len(heard.of(Disconnected)) == 3
         assert feed.stop()
 
 
