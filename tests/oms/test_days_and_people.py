@@ -1,0 +1,405 @@
+"""What happens over days and by people's orders: retirement, counters, commands, refusals, repeats."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, update
+from tests.oms.test_scenarios import quiet_venue, unknown_entry
+from trading.machine import PeerRestarted
+from trading.messages.book import BookSnapshot
+from trading.messages.control import (
+    CatalogSnapshot,
+    CommandDone,
+    Drain,
+    Drained,
+    KillSnapshot,
+    Measured,
+    OperatorOrder,
+)
+from trading.messages.decisions import Admitted, ExitVerdict, Refused
+from trading.messages.orders import (
+    Balance,
+    BestBidAsk,
+    CancelOrders,
+    Fees,
+    OutcomeKind,
+    PlaceOrder,
+    QueryKind,
+    Withdraw,
+)
+from trading.oms_settings import OmsSettings
+from trading.product import Product
+from trading.values import client_order_id
+
+DAY = 86_400.0
+BTC = Product(
+    product_id="BTC-USD",
+    base_currency="BTC",
+    quote_currency="USD",
+    price_increment=D("0.01"),
+    base_increment=D("0.001"),
+    quote_increment=D("0.01"),
+    base_size_min=D("0.001"),
+    base_size_max=D(1000),
+    quote_size_min=D(1),
+    quote_size_max=D(1_000_000),
+)
+
+
+def order_of(verb: str, command_id: str = "c1", **args: str) -> OperatorOrder:
+    return OperatorOrder(command_id=command_id, verb=verb, name="ann", cause="why", args=tuple(args.items()))
+
+
+def sold(host: Host, price: str, *, n: int = 0, size: str = "1", reason: str = "target", vid: str = "s1") -> None:
+    """Leave the one position at `price`, booked."""
+    position = host.book.positions[0]
+    host.tell(exit_order(host, position.position_id, size, price, n=n, reason=reason))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, vid), update(sale, vid, "filled", size, price))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(sale, vid, "e" + vid, size, price, at_s=host.now.venue_s))
+
+
+# -- days ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_over_for_a_day_leaves_memory_but_never_the_tables() -> None:
+    host = Host().active()
+    host.bought()
+    sold(host, "110")
+    canceled = host.accepted_entry("v3", n=5, product="ETH-USD")
+    host.tell(update(canceled, "v3", "canceled", "0"))
+    cash = Balance(currency="USD", available=D("10009"), hold=D(0))
+    host.run(60.0, answer=quiet_venue(host, cash))
+    host.boot_s += 26 * 3600.0
+    host.run(130.0, answer=quiet_venue(host, cash))
+    book = host.machine.desk.book
+    assert book.orders == {} and book.fills == {} and book.lots == {} and book.cooldowns == {}
+    assert host.book.realised_week_usd == D(9), "results outlive their orders"
+    assert len(host.store.rows("fills")) == 2 and len(host.store.rows("intents")) == 3
+    host.crash()
+    assert host.machine.desk.book.orders == {}
+    assert len(host.machine.desk.book.closes) == 1
+    host.boot_s += 9 * DAY
+    host.greet()
+    host.run(130.0, answer=quiet_venue(host, cash))
+    assert host.machine.desk.book.closes == {} and host.machine.desk.book.positions == {}
+
+
+def test_an_open_position_keeps_its_fills_however_old_it_is() -> None:
+    host = Host().active()
+    place = host.bought("1", "100")
+    host.run(60.0, answer=quiet_venue(host))
+    host.boot_s += 5 * DAY
+    host.run(130.0, answer=quiet_venue(host))
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile(
+        balances=(
+            Balance(currency="USD", available=D("9899.5"), hold=D(0)),
+            Balance(currency="BTC", available=D(1), hold=D(0)),
+        )
+    )
+    assert len(host.machine.desk.book.fills) == 1
+    sold(host, "90", reason="stop")
+    assert host.book.realised_today_usd == D(-11)
+    assert place.client_order_id in {o["client_order_id"] for o in host.store.rows("orders").values()}
+
+
+def test_a_stop_out_counts_as_a_loss_and_cools_longest() -> None:
+    host = Host().active()
+    host.bought()
+    sold(host, "90", reason="stop")
+    assert host.book.counters.loss_streak == 1 and host.book.counters.last_loss_s is not None
+    until = {c.kind: c.until_s - host.now.venue_s for c in host.book.cooldowns}
+    assert set(until) == {"fill", "stop"} and until["stop"] > 7_000
+    host.crash()
+    assert host.book.counters.loss_streak == 1
+
+
+def test_a_position_that_is_left_but_for_dust_is_over_with_its_outcome() -> None:
+    host = Host().active()
+    host.tell(
+        CatalogSnapshot(
+            n=1, products=(BTC,), fees=Fees(maker_rate=D(0), taker_rate=D("0.01"), tier="t"), fetched_boot_s=0.0
+        )
+    )
+    assert host.machine.desk.fee_rate == D("0.01")
+    host.bought("1", "100")
+    sold(host, "105", size="0.995")
+    position = host.book.positions[0]
+    assert position.dust and position.seen_size == D("0.005")
+    assert {c.kind for c in host.book.cooldowns} == {"fill", "win"}
+    host.tell(exit_order(host, position.position_id, "0.005", "105", n=1))
+    assert host.last(ExitVerdict).code == "dust"
+
+
+# -- people ----------------------------------------------------------------------------------------------------------
+
+
+def test_cancel_by_a_person_takes_one_order_or_all_and_says_what_it_found() -> None:
+    host = Host().active()
+    place = host.accepted_entry()
+    host.tell(order_of("cancel", "c1", id="nobody"))
+    assert host.last(CommandDone).text == "no order has the id nobody"
+    host.tell(order_of("cancel", "c2", id="v1"))
+    assert host.last(CommandDone).ok and host.last(CancelOrders).venue_order_ids == ("v1",)
+    host.tell(update(place, "v1", "canceled", "0"), order_of("cancel", "c3", id=place.client_order_id))
+    assert host.last(CommandDone).text.endswith("is over: canceled")
+    host.tell(order_of("cancel", "c4", id="all"))
+    assert host.last(CommandDone).text == "no order is open"
+
+
+def test_a_ban_cancels_what_rests_and_an_unban_says_whether_there_was_one() -> None:
+    host = Host().active()
+    host.accepted_entry()
+    host.tell(order_of("ban", "b1", symbol="BTC-USD", flag="team_rug"))
+    assert host.last(CancelOrders).venue_order_ids == ("v1",)
+    host.tell(order_of("unban", "b2", symbol="BTC-USD"))
+    assert host.last(CommandDone).ok
+    host.tell(order_of("unban", "b3", symbol="BTC-USD"))
+    assert host.last(CommandDone).text == "BTC-USD is not banned"
+    host.tell(order_of("dance", "b4"))
+    assert "oms has no command 'dance'" in host.last(CommandDone).text
+
+
+def test_only_what_is_unknown_can_be_settled_by_hand() -> None:
+    host = Host().active()
+    host.accepted_entry()
+    host.tell(order_of("settle", "s1", id="v1"))
+    assert "only what is unknown can be settled" in host.last(CommandDone).text
+    host.tell(order_of("settle", "s2", id="nobody"))
+    assert not host.last(CommandDone).ok
+
+
+def test_flatten_says_when_there_is_nothing_and_asks_again_when_prices_did_not_come() -> None:
+    host = Host().active()
+    host.tell(order_of("flatten", "f0"))
+    assert host.last(CommandDone).text.startswith("there is nothing to sell")
+    host.bought()
+    host.tell(order_of("flatten", "f1"), order_of("flatten", "f1"))
+    assert len(host.queries(QueryKind.BEST_BID_ASK)) == 1
+    host.answer_query(QueryKind.BEST_BID_ASK, complete=False)
+    assert len(host.all(CommandDone)) == 1, "not done: nothing was sold"
+    host.tell(order_of("flatten", "f1"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    assert host.last(CommandDone).ok
+    host.tell(Drain(run_number=1), order_of("flatten", "f2"))
+    assert not host.last(CommandDone).ok
+
+
+def test_adopt_needs_a_balance_pass_and_takes_a_price_of_ones_own() -> None:
+    host = Host()
+    host.greet()
+    order = order_of("adopt", "a1", symbol="ETH-USD", size="2", price="40")
+    host.tell(order)
+    assert not host.all(CommandDone), "what is foreign is not known yet"
+    host.reconcile(balances=(Balance(currency="ETH", available=D(3), hold=D(0)),))
+    host.tell(order)
+    assert host.last(CommandDone).ok
+    assert host.book.positions[0].average_price == D(40)
+
+
+# -- refusals and repeats --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code"),
+    [
+        (lambda h: h.tell(KillSnapshot(n=2, engaged=True)), "not_allowed"),
+        (lambda h: h.tell(Drain(run_number=1)), "not_allowed"),
+        (lambda h: h.tell(PeerRestarted("gateway", (1, 99))), "gateway_unknown"),
+        (lambda h: setattr(h, "boot_s", h.boot_s + 3.0), "late"),
+    ],
+    ids=["killed", "draining", "no gateway", "late"],
+)
+def test_an_exit_that_may_not_go_is_refused_with_its_reason(prepare, code: str) -> None:
+    host = Host().active()
+    host.bought()
+    message = exit_order(host, host.book.positions[0].position_id)
+    prepare(host)
+    host.tell(message)
+    assert host.last(ExitVerdict).code == code
+    assert len(host.store.rows("intents")) == 1
+
+
+def test_an_exit_of_a_position_that_is_not_there_is_refused() -> None:
+    host = Host().active()
+    host.bought()
+    host.tell(evolve(exit_order(host, host.book.positions[0].position_id), position_id="gone"))
+    assert host.last(ExitVerdict).code == "no_position"
+
+
+def test_a_fourth_unknown_exit_waits_until_an_ask_was_answered() -> None:
+    host = Host().active()
+    host.bought("1")
+    host.run(31.0, answer=quiet_venue(host))
+    position_id = host.book.positions[0].position_id
+    for n in range(3):
+        host.tell(exit_order(host, position_id, n=n))
+        assert host.last(ExitVerdict).admitted, n
+        host.tell(outcome(host.last(PlaceOrder), OutcomeKind.UNKNOWN))
+        host.run(5.5)
+    host.tell(exit_order(host, position_id, n=3))
+    assert host.last(ExitVerdict).code == "unknown_exits"
+    host.run(30.0, answer=quiet_venue(host))
+    host.tell(exit_order(host, position_id, n=3))
+    assert host.last(ExitVerdict).admitted
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"size": "0"}, "non_positive_request"),
+        ({"symbol_cap": "50"}, "position_size_with_pending"),
+    ],
+)
+def test_an_approval_that_the_book_does_not_bear_is_refused(change: dict, code: str) -> None:
+    host = Host().active()
+    host.tell(approval(host, **change))
+    assert host.last(Refused).code == code
+
+
+def test_an_approval_that_comes_late_or_on_an_untrusted_clock_is_refused() -> None:
+    host = Host().active()
+    late = approval(host)
+    host.trusted = False
+    host.tell(approval(host, n=2))
+    assert host.last(Refused).code == "clock_untrusted"
+    host.trusted = True
+    host.boot_s += 2.0
+    host.tell(late)
+    assert host.last(Refused).code == "late"
+
+
+def test_nothing_is_admitted_before_the_kill_switch_was_heard() -> None:
+    host = Host()
+    host.greet()
+    host.reconcile()
+    host.tell(approval(host))
+    assert host.last(Refused).code == "kill_switch_unknown"
+
+
+def test_an_approval_is_used_once() -> None:
+    host = Host().active()
+    first = approval(host)
+    host.tell(first)
+    other = evolve(approval(host, n=2, product="ETH-USD"), approval_id=first.approval_id)
+    host.tell(other)
+    assert host.last(Refused).code == "approval_used"
+
+
+def test_proposals_of_the_last_minute_are_known_to_the_next_life() -> None:
+    host = Host().active()
+    message = approval(host)
+    host.tell(message)
+    host.crash()
+    assert host.book.admitted_recently == (message.proposal.proposal_id,)
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False), approval(host))
+    assert host.last(Admitted).proposal_id == message.proposal.proposal_id
+
+
+def test_an_update_of_ours_without_a_row_is_adopted_too_and_of_others_is_not() -> None:
+    host = Host().active()
+    place = host.accepted_entry()
+    ours = client_order_id("abcd", "lost")
+    shown = update(place, "v9", "open", "0.1")
+    host.tell(evolve(shown, client_order_id=ours), evolve(shown, client_order_id="bh-zzzz-x", venue_order_id="v10"))
+    assert host.last(CancelOrders).venue_order_ids == ("v9",)
+    assert len(host.store.rows("intents")) == 2
+    host.run(1.0)
+    wanted = [q for q in host.queries(QueryKind.ORDER) if q.venue_order_ids == ("v9",)]
+    assert wanted, "an adopted order is asked for, since a channel update does not tell its size"
+
+
+def test_a_new_gateway_gets_every_question_and_cancel_again_at_once() -> None:
+    host = Host().active()
+    host.accepted_entry(ttl_s=5.0)
+    unknown_entry(host, n=2, product="ETH-USD")
+    host.run(6.0)
+    before = len(host.sent)
+    host.tell(PeerRestarted("gateway", (1, 99)))
+    assert host.all(CancelOrders, before)[0].venue_order_ids == ("v1",)
+    host.greet((1, 99))
+    host.run(5.0)
+    assert [q for q in host.queries(QueryKind.ORDERS, before) if q.product_id == "ETH-USD"]
+    assert not host.all(Withdraw, before), "nothing is SUBMITTED"
+
+
+def test_a_question_without_an_answer_is_asked_again() -> None:
+    host = Host().active()
+    place = host.accepted_entry()
+    host.tell(update(place, "v1", "filled", "1"))
+    before = len(host.sent)
+    host.run(70.0)
+    assert len(host.queries(QueryKind.FILLS, before)) >= 2
+    assert len(host.queries(QueryKind.ORDERS, before)) >= 2
+    assert f"oms:unbooked:{place.client_order_id}" in host.conditions()
+
+
+def test_a_condition_that_tells_of_something_that_happened_ends_by_itself() -> None:
+    host = Host().active()
+    place = host.accepted_entry(ttl_s=1_000.0)
+    host.tell(outcome(place, OutcomeKind.NOT_SENT))
+    assert host.conditions()
+    host.run(601.0, answer=quiet_venue(host))
+    assert host.conditions() == []
+
+
+def test_those_who_come_back_get_the_book_at_once() -> None:
+    host = Host(settings=OmsSettings()).active()
+    host.run(3.0)
+    for role in ("risk", "exits", "console", "operator"):
+        sent = host.tell(PeerRestarted(role))
+        assert any(s.role == role and isinstance(s.message, BookSnapshot) for s in sent), role
+    host.run(0.1)
+    before = len(host.sent)
+    host.tell(PeerRestarted("symbol:BTC-USD"))
+    host.run(0.1)
+    slices = [s for s in host.sent[before:] if s.role == "symbol:BTC-USD"]
+    assert slices and slices[0].message.product_id == "BTC-USD"
+
+
+def test_latency_is_told_stage_by_stage_and_measured_each_second() -> None:
+    host = Host().active()
+    place = host.admit(approval(host))
+    told = evolve(
+        outcome(place, OutcomeKind.ACCEPTED, "v1"), sent_boot_s=host.boot_s + 0.002, answered_boot_s=host.boot_s + 0.052
+    )
+    host.tell(told, update(place, "v1", "filled", "1"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "1", "100"))
+    host.run(1.1)
+    stages = [n.values["stages"] for n in host.notes if n.kind == "latency"][-1]
+    assert set(stages) == {"decided_s", "approved_s", "saved_s", "sent_s", "acknowledged_s", "first_fill_s", "booked_s"}
+    assert stages["acknowledged_s"] == pytest.approx(0.05)
+    readings = dict(host.last(Measured).readings)
+    assert readings["acknowledged_s_p95"] == pytest.approx(0.05)
+    assert readings["drift_usd"] == 0.0 and readings["reconciled"] == 1.0
+
+
+def test_a_drain_answers_again_when_what_was_unknown_is_settled() -> None:
+    host = Host().active()
+    place = unknown_entry(host)
+    host.tell(Drain(run_number=4))
+    host.run(7.0)
+    assert not host.last(Drained).clean
+    host.tell(update(place, "v1", "open", "0"))
+    assert host.last(CancelOrders).venue_order_ids == ("v1",)
+    host.tell(update(place, "v1", "canceled", "0"))
+    assert host.last(Drained).clean and host.last(Drained).run_number == 4
+
+
+def test_a_listed_order_that_we_hold_open_and_the_listing_lacks_is_asked_by_id() -> None:
+    host = Host().active()
+    place = host.accepted_entry(ttl_s=500.0)
+    host.run(33.0)
+    host.answer_query(QueryKind.ORDERS)
+    host.run(0.5)
+    assert host.queries(QueryKind.ORDER)[-1].venue_order_ids == ("v1",)
+    host.answer_query(QueryKind.ORDER, listing(place, "v1", "open"))
+    assert host.status(place.client_order_id) == "accepted"
