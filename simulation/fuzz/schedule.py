@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 from decimal import Decimal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from exchange.simulator.execution import Settings
 from simulation.fuzz.venue import Fate
 
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
+ALL_PRODUCTS = (*PRODUCTS, "DOGE-USD", "AVAX-USD")
 KILLABLE = (
     "oms",
     "gateway",
@@ -155,21 +156,24 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
 
 
 def long(seed: int) -> Schedule:
-    """Mode L: some hours, many proposals, restarts all along; healed at the end."""
+    """Mode L: a whole day of venue time in an hour of real time, five products, restarts all along; healed at the end."""
     chance = random.Random(f"long:{seed}")
     safety_s = 3600.0
-    items = _business(chance, safety_s, 60) + _faults(chance, safety_s, 60)
+    items = _business(chance, safety_s, 150, ALL_PRODUCTS) + _faults(chance, safety_s, 80)
+    rearms = [
+        Item(round(i.at_s + 30.0, 3), "rearm", (PRODUCTS[0],)) for i in items if i.what in ("engage", "touch_file")
+    ]
     return Schedule(
-        seed=seed, mode="L", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=_quirks(chance),
-        safety_s=safety_s, heal_s=300.0,
+        seed=seed, mode="L", items=tuple(sorted(items + rearms, key=lambda i: i.at_s)), quirks=evolve(_quirks(chance), speed=24.0),
+        products=ALL_PRODUCTS, safety_s=safety_s, heal_s=300.0,
     )  # fmt: skip
 
 
-def _business(chance: random.Random, safety_s: float, n: int) -> list[Item]:
+def _business(chance: random.Random, safety_s: float, n: int, products: tuple[str, ...] = PRODUCTS[:2]) -> list[Item]:
     items: list[Item] = []
     for i in range(n):
         at = round(chance.uniform(0.0, safety_s * 0.8), 3)
-        product = chance.choice(PRODUCTS[:2])
+        product = chance.choice(products)
         post_only = chance.random() < 0.5
         args = (product, Decimal(chance.choice((50, 300, 500))), post_only, chance.choice((2.0, 5.0, 20.0)), f"{i}")
         items.append(Item(at, "propose", args))
@@ -178,7 +182,7 @@ def _business(chance: random.Random, safety_s: float, n: int) -> list[Item]:
     for _ in range(chance.randint(1, 4)):
         at = round(chance.uniform(0.3, safety_s), 3)
         items.append(
-            Item(at, "move", (chance.choice(PRODUCTS[:2]), chance.choice((-900, -300, -30, -10, 5, 20, 300, 700))))
+            Item(at, "move", (chance.choice(products), chance.choice((-900, -300, -30, -10, 5, 20, 300, 700))))
         )
     for what, likely in (
         ("engage", 0.12),

@@ -38,7 +38,9 @@ def machine_settings(protections: Protections) -> MachineSettings:
     lease and quote_age are numbers of risk's settings: taken out, they are very large.
     """
     caps = CapSettings(
-        total_pct=Decimal(8), per_asset_pct=Decimal(4), theme_pct={"LAYER1": Decimal(6), "OTHER": Decimal(6)}
+        total_pct=Decimal(8),
+        per_asset_pct=Decimal(4),
+        theme_pct={"LAYER1": Decimal(6), "MEME": Decimal(2), "OTHER": Decimal(6)},
     )
     pacing = PacingSettings(
         trades_per_day_max=100_000, trades_per_hour_max=100_000, new_trades_per_hour_max=100_000, spacing_s=0.0,

@@ -14,11 +14,13 @@ from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.simulator.execution import Filled, OrderChanged
 from exchange.simulator.orders import average_price
 from exchange.simulator.products import make_product
+from simulation.fuzz.happenings import Happenings
 from simulation.fuzz.schedule import Item, Schedule
 from simulation.fuzz.scripted import Proposer, Publisher, Trigger
 from simulation.fuzz.settings import machine_settings
 from simulation.fuzz.shells import Files, GuardianShell, MainShell, Sweeping
-from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, GatewayWire, WireSettings, words_of
+from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, WireSettings, words_of
+from simulation.fuzz.wire import GatewayWire
 from simulation.process import Crash, Process, RestartPolicy
 from simulation.stage import VirtualStage
 from simulation.store import KillStore
@@ -29,7 +31,7 @@ from trading.health_monitor import HealthMonitorMachine
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
 from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Save, Send
 from trading.messages.book import BookSnapshot
-from trading.messages.control import Engage, FenceSeen, Leave, OperatorOrder, Pause, Rearm, Resume, RootEnded, StopAsked
+from trading.messages.control import FenceSeen, Leave, RootEnded
 from trading.messages.decisions import Approved, Verdict
 from trading.messages.market import Quote
 from trading.messages.orders import FeedReset, OrderUpdate
@@ -40,11 +42,16 @@ from trading.risk import RiskMachine
 from trading.values import Side, account_tag
 
 PORTFOLIO = "00000000-0000-4000-8000-000000000001"
-PRICES = {"BTC-USD": Decimal(60_000), "ETH-USD": Decimal(3_000), "SOL-USD": Decimal(150)}
+PRICES = {
+    "BTC-USD": Decimal(60_000),
+    "ETH-USD": Decimal(3_000),
+    "SOL-USD": Decimal(150),
+    "DOGE-USD": Decimal("0.2"),
+    "AVAX-USD": Decimal(30),
+}
 USD = Decimal(10_000)
 WARM_UP_S = 8.0
 SUPERVISORS = ("safety", "venue", "trading", "feeds", "symbols")
-PERSON = "fuzz"
 
 
 class Supervisor(QuietMachine):
@@ -86,7 +93,7 @@ class FallibleRisk(RiskMachine):
         return effect
 
 
-class World:
+class World(Happenings):
     """Built from a schedule; `warm_up`, then `step` through it. Checkers read it and hang on its hooks."""
 
     def __init__(self, schedule: Schedule, protections: Protections | None = None, *, trace: bool = False) -> None:
@@ -147,7 +154,7 @@ class World:
     def _build(self) -> None:
         stage, s, p = self.stage, self._settings, self.protections
         products = tuple(self.products.values())
-        tiers = dict.fromkeys(self.products, "T1")
+        tiers = {p: next(name for name, tier in s.tiers.items() if p in tier.products) for p in self.products}
         stage.add(
             "main", lambda me: ConductorMachine(settings=_conductor(), me=me), shell=self.main_shell, restart=False
         )
@@ -246,172 +253,6 @@ class World:
 
     def tell(self, text: str) -> None:
         self.story.append((self.stage.boot_s - self.t0, text))
-
-    def _do_propose(self, product: str, notional: Decimal, post_only: bool, ttl_s: float, stamp: str) -> None:
-        if product in self.products:
-            trigger = Trigger(stamp=stamp, notional_usd=notional, post_only=post_only, ttl_s=ttl_s)
-            self.stage.post(f"symbol:{product}", trigger)
-
-    def _do_move(self, product: str, bps: int) -> None:
-        if product in self.prices:
-            tick = self.products[product].price_increment
-            moved = self.prices[product] * (10_000 + bps) / 10_000
-            self.prices[product] = (moved // tick) * tick
-            self._quote(product)
-
-    def _do_kill(self, role: str) -> None:
-        self.stage.kill(role)
-
-    def _do_stop(self, role: str, seconds: float) -> None:
-        process = self.stage.processes.get(role)
-        if process is not None:
-            self.stage.stop(role)
-            self.stage.after(seconds, lambda: self.stage.resume(process))
-
-    def _do_replace(self, role: str) -> None:
-        """A supervisor takes a stopped process for dead and starts another: the role lock must hold it back."""
-        old = self.stage.processes.get(role)
-        if old is not None and old.works:
-            self.stage.stop(role)
-            self.stage.replace(role)
-            self.stage.after(1.5, lambda: self.stage.resume(old))
-            self.stage.after(2.5, lambda: self.stage.end(old, "killed at last"))
-
-    def _do_root_stop(self, seconds: float) -> None:
-        """SIGSTOP to root and main: everybody else runs on."""
-        for role in ("main", "root"):
-            process = self.stage.processes.get(role)
-            if process is not None and process.alive:
-                process.stopped = True
-                self.main_awake_since = self.stage.boot_s + seconds
-                self.stage.after(seconds, lambda process=process: self.stage.resume(process))  # type: ignore[misc]
-
-    def _do_disk(self, role: str, code: int, seconds: float) -> None:
-        if role == "kill_switch":
-            self.kill_store.record_fails = code
-        else:
-            self.stage.store(role).fail = code
-        self.stage.after(seconds, lambda: self._heal_disk(role))
-
-    def _heal_disk(self, role: str) -> None:
-        self.stage.store(role).fail = None
-        self.kill_store.record_fails = self.kill_store.file_fails = None
-
-    def _do_lose(self, role: str) -> None:
-        self.stage.kill(role, reason="its store is lost")
-        self.stage.store(role).lose()
-        self._hook("lost")
-
-    def _do_distrust(self, role: str, seconds: float) -> None:
-        self.stage.distrusted[role] = True
-        self.stage.after(seconds, lambda: self._trust(role))
-
-    def _trust(self, role: str) -> None:
-        self.stage.distrusted.pop(role, None)
-
-    def _do_deaf(self, seconds: float) -> None:
-        self.deaf_until = self.stage.boot_s + seconds
-        self._reset(connected=False)
-        self.stage.after(seconds, lambda: self._reset(connected=True))
-
-    def _do_blackhole(self, seconds: float) -> None:
-        self.venue.answers = False
-        self.stage.after(seconds, self._light)
-
-    def _light(self) -> None:
-        self.venue.answers = True
-        self.venue.last_failure_boot_s = self.stage.boot_s
-
-    def _do_quiet(self, seconds: float) -> None:
-        self.quiet_until = self.stage.boot_s + seconds
-
-    def _do_killall(self) -> None:
-        self.stage.kill("guardian")
-        self.stage.kill("main")
-
-    def _do_sigterm(self, _: object = None) -> None:
-        self.stop_asked_boot_s = self.stage.boot_s
-        self.stage.post("main", StopAsked(reason="SIGTERM"))
-
-    def _command(self) -> str:
-        self._commands += 1
-        return f"command-{self._commands}"
-
-    def _hook(self, what: str) -> None:
-        for hear in self.hooks:
-            hear(what)
-
-    def _do_engage(self, _: object = None) -> None:
-        self.stage.post("kill_switch", Engage(command_id=self._command(), name=PERSON, cause="drill", source="ctl"))
-
-    def _do_rearm(self, _: object = None) -> None:
-        self.stage.post("kill_switch", Rearm(command_id=self._command(), name=PERSON, cause="checked"))
-
-    def _do_touch_file(self, _: object = None) -> None:
-        """Somebody makes the file; inotify tells the role, if it lives."""
-        self.kill_store.touch_file("by hand")
-        self._hook("kill")
-        self.stage.post(
-            "kill_switch", Engage(command_id=self._command(), name="", cause="file KILL_SWITCH", source="file"), 0.05
-        )
-
-    def _do_delete_file(self, _: object = None) -> None:
-        self.kill_store.delete_file()
-        self._hook("kill")
-
-    def _do_pause(self, _: object = None) -> None:
-        self.stage.post("kill_switch", Pause(command_id=self._command(), name=PERSON, cause="lunch"))
-        self.stage.post("kill_switch", Resume(command_id=self._command(), name=PERSON, cause="back"), 3.0)
-
-    def _do_flatten(self, _: object = None) -> None:
-        self._order("flatten", ())
-
-    def _do_ban(self, product: str) -> None:
-        self._order("ban", (("symbol", product), ("flag", "fuzz")))
-
-    def _order(self, verb: str, args: tuple[tuple[str, str], ...]) -> None:
-        self.stage.post(
-            "oms", OperatorOrder(command_id=self._command(), verb=verb, name=PERSON, cause="fuzz", args=args)
-        )
-
-    def _do_reduce(self, product: str, part: float) -> None:
-        """Another hand sells or withdraws a part of the coins."""
-        wallets = self.venue.engine.wallets
-        base = product.partition("-")[0]
-        if base in wallets.by_currency:
-            wallet = wallets.by_currency[base]
-            size = wallet.available * Decimal(str(part))
-            wallet.total -= size
-            self.venue.taken[product] = self.venue.taken.get(product, Decimal(0)) + size
-
-    def _do_trade(self, product: str, size: Decimal) -> None:
-        """The street sells so much into the bids: what rests of ours is filled in part."""
-        if product in self.prices:
-            self.venue.trade(product, self.prices[product] * Decimal("0.999"), size, "BUY")
-
-    def _do_wrong_risk(self, factor: int) -> None:
-        """Risk's arithmetic is wrong from now on: what it approves is so many times too large."""
-        self.risk_factor = factor
-
-    def _do_blind_risk(self) -> None:
-        self.risk_blind = True
-
-    def _do_gone(self) -> None:
-        """The whole bot dies and nobody starts it again; the guardian, a program of its own, lives."""
-        self._main_gone = True
-        self.stage.kill("main")
-
-    def _do_hold(self, _: object = None) -> None:
-        """A pause that lasts."""
-        self.stage.post("kill_switch", Pause(command_id=self._command(), name=PERSON, cause="lunch"))
-
-    def _do_never(self, role: str) -> None:
-        """A role that dies and is not started again (its supervisor's doing, not ours to judge here)."""
-        self.stage.specs[role].restart = False
-        self.stage.kill(role)
-
-    def _do_deposit(self, product: str, size: Decimal) -> None:
-        self.venue.engine.wallets.deposit(product.partition("-")[0], size, self.venue.now_s)
 
     # -- fates --------------------------------------------------------------------------------------------------
 

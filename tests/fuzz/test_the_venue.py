@@ -11,7 +11,8 @@ import pytest
 from exchange.coinbase.wire_pages import fill_page, single_order
 from exchange.simulator.execution import Settings
 from exchange.simulator.products import make_product
-from simulation.fuzz.venue import Fate, FuzzVenue, GatewayWire, WireSettings, fill_of, words_of
+from simulation.fuzz.venue import Fate, FuzzVenue, WireSettings, fill_of, words_of
+from simulation.fuzz.wire import GatewayWire
 from simulation.stage import VirtualStage
 from trading.machine import QuietMachine, Send
 from trading.messages.orders import (
