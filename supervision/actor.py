@@ -67,8 +67,8 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
     stale: int = 0
     """Messages dropped because an older incarnation had sent them."""
     directory: Directory
-    _timers: Timers
-    _callbacks: dict[int, Callable[[], object]]
+    _own_timers: Timers
+    _own_callbacks: dict[int, Callable[[], object]]
 
     # ---- hooks ------------------------------------------------------------------------------------------------------
 
@@ -100,9 +100,9 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
         """Send to the newest known incarnation of `child_id`. False, and counted, when it is unknown or gone."""
         envelope = Envelope(self.child_id, self.incarnation, message)
         if child_id == self.child_id:
-            return self._transport.deliver(envelope)
+            return self._own_transport.deliver(envelope)
         path = self.directory.path(child_id)
-        if path is None or not self._transport.post_frame(path, framed(envelope)):
+        if path is None or not self._own_transport.post_frame(path, framed(envelope)):
             self.undelivered += 1
             return False
         return True
@@ -113,107 +113,109 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
 
     def administer(self, supervisor_id: str, question: Question) -> int:
         """Ask a supervisor (`RestartChild(id)`, `WhichChildren()`, ...). The answer comes to `administered`, with this number."""
-        self._requests += 1
+        self._own_requests += 1
         path = self.directory.path(supervisor_id)
-        if path is None or not self._transport.post(address_at(path), Call(self._requests, supervisor_id, question)):
+        if path is None or not self._own_transport.post(
+            address_at(path), Call(self._own_requests, supervisor_id, question)
+        ):
             detail = f"{supervisor_id} is not a running supervisor of this tree"
-            self._transport.deliver(Answered(self._requests, None, "noproc", detail))
-        return self._requests
+            self._own_transport.deliver(Answered(self._own_requests, None, "noproc", detail))
+        return self._own_requests
 
     def leave(self, word: str = "normal") -> None:
         """End after this handler: `terminate(word)`, then exit. The word is the exit reason: "normal" or "shutdown"."""
         if word not in ("normal", "shutdown"):
             raise ValueError(f"leave({word!r}): the word is normal or shutdown; raise for an abnormal end")
-        self._leaving = word
+        self._own_leaving = word
 
     def wake_in(self, key: Hashable, seconds: float) -> None:
         """Call `woke(key)` once, not before `seconds` have passed. Setting a key again replaces it."""
-        self._timers.set(key, time.monotonic() + seconds)
-        self._arm()
+        self._own_timers.set(key, time.monotonic() + seconds)
+        self._own_arm()
 
     def wake_cancel(self, key: Hashable) -> None:
-        self._timers.cancel(key)
+        self._own_timers.cancel(key)
 
     def watch(self, source: Any, callback: Callable[[], object]) -> None:
         """Call `callback()` whenever `source` (a descriptor or something with `fileno()`) is readable."""
-        self._callbacks[source if isinstance(source, int) else source.fileno()] = callback
-        self._watching()
+        self._own_callbacks[source if isinstance(source, int) else source.fileno()] = callback
+        self._own_watching()
 
     def unwatch(self, source: Any) -> None:
         """Before closing it."""
-        self._callbacks.pop(source if isinstance(source, int) else source.fileno(), None)
-        self._watching()
+        self._own_callbacks.pop(source if isinstance(source, int) else source.fileno(), None)
+        self._own_watching()
 
     # ---- the machinery ------------------------------------------------------------------------------------------------
 
-    _requests: int = 0
-    _leaving: str | None = None
-    _was_ready: bool = False
-    _armed_s: float | None = None
-    _result: ThespianWatch | None = None
+    _own_requests: int = 0
+    _own_leaving: str | None = None
+    _own_was_ready: bool = False
+    _own_armed_s: float | None = None
+    _own_result: ThespianWatch | None = None
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> SupervisedActor:
         self: SupervisedActor = super().__new__(
             cls
         )  # here, so that a subclass may write an `__init__` without calling ours
-        self._timers = Timers()
-        self._callbacks = {}
+        self._own_timers = Timers()
+        self._own_callbacks = {}
         self.directory = Directory()
         return self
 
     @property
-    def _transport(self) -> UnixTransport:
+    def _own_transport(self) -> UnixTransport:
         transport: UnixTransport = self._myRef.transport
         return transport
 
     def receiveMessage(self, message: Any, sender: Any) -> ThespianWatch | None:  # noqa: N802
         """Thespian's entry. Nothing may escape from here: Thespian would run the handler again."""
         try:
-            handler = self._OWN.get(type(message))
+            handler = self._own_handlers.get(type(message))
             if handler is not None:
                 getattr(self, handler)(message, sender)
             else:
                 super().receiveMessage(message, sender)
-            self._handled()
-            if self._leaving is not None:
-                self._leave_now(self._leaving)
+            self._own_handled()
+            if self._own_leaving is not None:
+                self._own_leave_now(self._own_leaving)
         except BaseException:  # the one place that catches everything
-            self._fail(traceback.format_exc(limit=-20))
-        return self._result
+            self._own_fail(traceback.format_exc(limit=-20))
+        return self._own_result
 
-    _OWN: ClassVar[dict[type, str]] = {
-        Init: "_on_init",
-        Ping: "_on_ping",
-        StopChild: "_on_stop",
-        ActorExitRequest: "_on_exit_request",
-        Announced: "_on_announced",
-        Answered: "_on_answered",
-        Envelope: "_on_envelope",
-        WakeupMessage: "_on_wakeup",
-        WatchMessage: "_on_watch",
-        PoisonMessage: "_on_poison",
+    _own_handlers: ClassVar[dict[type, str]] = {
+        Init: "_own_on_init",
+        Ping: "_own_on_ping",
+        StopChild: "_own_on_stop",
+        ActorExitRequest: "_own_on_exit_request",
+        Announced: "_own_on_announced",
+        Answered: "_own_on_answered",
+        Envelope: "_own_on_envelope",
+        WakeupMessage: "_own_on_wakeup",
+        WatchMessage: "_own_on_watch",
+        PoisonMessage: "_own_on_poison",
     }
 
-    def _handled(self) -> None:
+    def _own_handled(self) -> None:
         """After each message."""
 
-    def _on_init(self, message: Init, _sender: Any) -> None:
+    def _own_on_init(self, message: Init, _sender: Any) -> None:
         self.child_id, self.incarnation, self.args = message.child_id, message.incarnation, message.args
-        self.supervisor_id, self._supervisor = message.supervisor_id, message.supervisor
+        self.supervisor_id, self._own_supervisor = message.supervisor_id, message.supervisor
         self.directory = message.directory.heard_by(message.hears, message.child_id)
-        self._take_lock(message.lock_path, message.lock_limit_s)
-        self._begin(message)
+        self._own_take_lock(message.lock_path, message.lock_limit_s)
+        self._own_begin(message)
 
-    def _take_lock(self, path: str, limit_s: float) -> None:
+    def _own_take_lock(self, path: str, limit_s: float) -> None:
         """One live process per id: wait for an older life of ours to be gone. The descriptor is kept for life.
 
         A POSIX lock: the kernel takes it back with the process, stopped or not, and no fork inherits it.
         """
-        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._own_lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline, pause_s = time.monotonic() + limit_s, 0.0002
         while True:
             try:
-                fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(self._own_lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{path} is held by another process for more than {limit_s} s") from None
@@ -222,96 +224,96 @@ class SupervisedActor(ActorTypeDispatcher):  # type: ignore[misc]
             else:
                 return
 
-    def _begin(self, message: Init) -> None:
+    def _own_begin(self, message: Init) -> None:
         answer = self.init(message.args)
         if isinstance(answer, Ignore):
-            self._say("ignore", "")
+            self._own_say("ignore", "")
             leave(0)
         if answer is not None:
             raise TypeError(f"{type(self).__name__}.init returned {answer!r}; it may return None or Ignore()")
-        self._ready()
+        self._own_ready()
 
-    def _ready(self) -> None:
-        self._was_ready = True
-        self._transport.post(self._supervisor, Ready(self.incarnation))
+    def _own_ready(self) -> None:
+        self._own_was_ready = True
+        self._own_transport.post(self._own_supervisor, Ready(self.incarnation))
 
-    def _on_ping(self, message: Ping, sender: Any) -> None:
+    def _own_on_ping(self, message: Ping, sender: Any) -> None:
         if message.incarnation == self.incarnation:
             with open("/proc/self/statm", "rb") as file:
                 rss_bytes = int(file.read().split()[1]) * PAGE_BYTES
-            age_s = self._transport.take_mailbox_age_s()
-            dropped = self._transport.dropped
-            self._transport.post(sender, Pong(message.incarnation, message.sent_s, age_s, rss_bytes, dropped))
+            age_s = self._own_transport.take_mailbox_age_s()
+            dropped = self._own_transport.dropped
+            self._own_transport.post(sender, Pong(message.incarnation, message.sent_s, age_s, rss_bytes, dropped))
 
-    def _on_stop(self, message: StopChild, _sender: Any) -> None:
+    def _own_on_stop(self, message: StopChild, _sender: Any) -> None:
         if message.incarnation == self.incarnation:
-            self._end("shutdown")
+            self._own_end("shutdown")
 
-    def _on_exit_request(self, _message: ActorExitRequest, _sender: Any) -> None:
-        self._end("shutdown")
+    def _own_on_exit_request(self, _message: ActorExitRequest, _sender: Any) -> None:
+        self._own_end("shutdown")
 
-    def _on_announced(self, message: Announced, _sender: Any) -> None:
+    def _own_on_announced(self, message: Announced, _sender: Any) -> None:
         for entry in self.directory.merge(message.entries, complete=message.complete):
             if entry.path is not None and entry.id != self.child_id:
                 self.peer_restarted(entry.id, entry.incarnation)
 
-    def _on_answered(self, message: Answered, _sender: Any) -> None:
+    def _own_on_answered(self, message: Answered, _sender: Any) -> None:
         self.administered(message)
 
-    def _on_envelope(self, message: Envelope, _sender: Any) -> None:
+    def _own_on_envelope(self, message: Envelope, _sender: Any) -> None:
         if self.directory.is_current(message.sender_id, message.sender_incarnation):
             self.receive_from(message.sender_id, message.sender_incarnation, message.body)
         else:
             self.stale += 1
 
-    def _on_wakeup(self, message: WakeupMessage, sender: Any) -> None:
+    def _own_on_wakeup(self, message: WakeupMessage, sender: Any) -> None:
         if message.payload != _OUR_TIMER:
             super().receiveMessage(message, sender)
             return
         now_s = time.monotonic()
-        if self._armed_s is not None and now_s >= self._armed_s:
-            self._armed_s = None
-        for key in self._timers.due(now_s):
+        if self._own_armed_s is not None and now_s >= self._own_armed_s:
+            self._own_armed_s = None
+        for key in self._own_timers.due(now_s):
             self.woke(key)
-            if self._leaving is not None:
+            if self._own_leaving is not None:
                 return
-        self._arm()
+        self._own_arm()
 
-    def _arm(self) -> None:
-        next_s = self._timers.next_s()
-        if next_s is not None and (self._armed_s is None or next_s < self._armed_s):
-            self._armed_s = next_s
+    def _own_arm(self) -> None:
+        next_s = self._own_timers.next_s()
+        if next_s is not None and (self._own_armed_s is None or next_s < self._own_armed_s):
+            self._own_armed_s = next_s
             self.wakeupAfter(timedelta(seconds=max(0.0, next_s - time.monotonic())), _OUR_TIMER)
 
-    def _on_watch(self, message: WatchMessage, _sender: Any) -> None:
+    def _own_on_watch(self, message: WatchMessage, _sender: Any) -> None:
         for fd in message.ready:
-            if (callback := self._callbacks.get(fd)) is not None and self._leaving is None:
+            if (callback := self._own_callbacks.get(fd)) is not None and self._own_leaving is None:
                 callback()
 
-    def _watching(self) -> None:
+    def _own_watching(self) -> None:
         # A new list each time: the transport takes an unchanged one as "nothing new".
-        self._result = ThespianWatch(list(self._callbacks)) if self._callbacks else None
+        self._own_result = ThespianWatch(list(self._own_callbacks)) if self._own_callbacks else None
 
-    def _on_poison(self, message: PoisonMessage, _sender: Any) -> None:
+    def _own_on_poison(self, message: PoisonMessage, _sender: Any) -> None:
         raise RuntimeError(f"unsendable or refused: {message.details}")
 
     # ---- ends -----------------------------------------------------------------------------------------------------------
 
-    def _say(self, word: str, text: str) -> None:
-        leave_words(self._transport.my_path, Words(word, text, self._was_ready))
+    def _own_say(self, word: str, text: str) -> None:
+        leave_words(self._own_transport.my_path, Words(word, text, self._own_was_ready))
 
-    def _leave_now(self, word: str) -> None:
-        self._transport.post(self._supervisor, Leaving(self.incarnation))
-        self._end(word)
+    def _own_leave_now(self, word: str) -> None:
+        self._own_transport.post(self._own_supervisor, Leaving(self.incarnation))
+        self._own_end(word)
 
-    def _end(self, word: str) -> None:
+    def _own_end(self, word: str) -> None:
         self.terminate(word)
-        self._say(word, "")
-        self._transport.flush(DRAIN_S)
+        self._own_say(word, "")
+        self._own_transport.flush(DRAIN_S)
         leave(0)
 
-    def _fail(self, text: str) -> None:
-        self._say("failed", text)
+    def _own_fail(self, text: str) -> None:
+        self._own_say("failed", text)
         try:
             self.log_failure(text)
         except BaseException:  # a closed terminal, a full disk, a bug in the hook: the process ends all the same

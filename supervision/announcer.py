@@ -74,7 +74,7 @@ class Announcer:
             if asked_id == supervisor_id:
                 del self.root.calls[key]
                 detail = f"{supervisor_id} ended before it answered"
-                self.root._transport.post(reply_to, Answered(key[1], None, "noproc", detail))
+                self.root._own_transport.post(reply_to, Answered(key[1], None, "noproc", detail))
 
     def _pause_s(self) -> float:
         """How long the next announcement must wait: a bucket of BURST, refilled every EVERY_S."""
@@ -115,7 +115,7 @@ class Announcer:
         frame = framed(Envelope("root", self.root.incarnation, self.snapshot()))
         for listener in self.root.settings.listeners:
             if (path := self.root.directory.path(listener)) is not None:
-                self.root._transport.post_frame(path, frame)
+                self.root._own_transport.post_frame(path, frame)
 
 
 def in_order(supervisor_id: str, rows: dict[str, ChildRow]) -> list[ChildRow]:

@@ -22,7 +22,12 @@ NAME_BYTES = 24
 
 def _bases() -> list[Path]:
     candidates = (Path(f"/run/user/{os.getuid()}"), Path("/dev/shm"), Path(tempfile.gettempdir()))  # noqa: S108 -- made 0700
-    return [base for base in candidates if base.is_dir() and os.access(base, os.W_OK | os.X_OK)]
+    own = len(f"/{PREFIX}{os.getpid()}-{'0' * 8}/") + NAME_BYTES
+    return [
+        base
+        for base in candidates
+        if base.is_dir() and os.access(base, os.W_OK | os.X_OK) and len(os.fsencode(base)) + own <= PATH_BYTES_MAX
+    ]
 
 
 def _lock(folder: Path) -> int | None:
@@ -56,19 +61,26 @@ class Folder:
 
     def __init__(self, wanted: str | os.PathLike[str] | None) -> None:
         if wanted is None:
-            for base in _bases():
+            bases = _bases()
+            for base in bases:
                 _clear_abandoned(base)
-            self.path = _bases()[0] / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+            if not bases:
+                raise ValueError("folder=None finds no place for sockets: set TMPDIR to a short path that is writable")
+            self.path = bases[0] / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+            born = self.path.with_name(f".{self.path.name}")  # nobody may take it for abandoned before its lock is held
+            born.mkdir(mode=0o700)
+            lock = _lock(born)
+            born.rename(self.path)
         else:
             self.path = Path(wanted).absolute()
-        if len(os.fsencode(self.path)) + NAME_BYTES > PATH_BYTES_MAX:
-            limit = PATH_BYTES_MAX - NAME_BYTES
-            raise ValueError(
-                f"folder={str(self.path)!r} is too long for sockets: at most {limit} bytes; name a shorter one"
-            )
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.chmod(0o700)
-        lock = _lock(self.path)
+            if len(os.fsencode(self.path)) + NAME_BYTES > PATH_BYTES_MAX:
+                limit = PATH_BYTES_MAX - NAME_BYTES
+                raise ValueError(
+                    f"folder={str(self.path)!r} is too long for sockets: at most {limit} bytes; name a shorter one"
+                )
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            lock = _lock(self.path)
         if lock is None:
             raise ValueError(
                 f"folder={str(self.path)!r} is in use by another tree; name another one, or stop that tree"

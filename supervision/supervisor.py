@@ -98,7 +98,7 @@ class Supervisor(SupervisedActor):
 
     # ---- life ---------------------------------------------------------------------------------------------------------------
 
-    def _begin(self, message: Init) -> None:
+    def _own_begin(self, message: Init) -> None:
         self.settings: Settings = message.settings
         self.spec: SupervisorSpec = message.args
         self.core = Core(self.child_id, self.spec)
@@ -116,8 +116,8 @@ class Supervisor(SupervisedActor):
         self.calls: dict[tuple[str, int], tuple[Any, str, Incarnation | None]] = {}
         """Root: calls passed on to nested supervisors: who asked, whom, in which life."""
         if self.is_root:
-            self.directory.merge([Known("root", self.incarnation, self._transport.my_path)])
-            self._transport.post(self.settings.main, RootBorn(os.getpid()))
+            self.directory.merge([Known("root", self.incarnation, self._own_transport.my_path)])
+            self._own_transport.post(self.settings.main, RootBorn(os.getpid()))
         self.seekers: dict[str, list[tuple[Any, int]]] = {}
         """Root: who waits to learn where a child is that is being started."""
         self.wake_in("report", REPORT_EVERY_S)
@@ -126,13 +126,15 @@ class Supervisor(SupervisedActor):
     def terminate(self, reason: str) -> None:
         """Not used: a supervisor ends by `Finish`."""
 
-    def _end(self, word: str) -> None:
+    def _own_end(self, word: str) -> None:
         self._do(self.core.stop(time.monotonic(), word))
 
     def _finish(self, word: str, text: str) -> None:
         self._flush_rows()
-        leave_words(self._transport.my_path, Words(word if word != "start_failed" else "failed", text, self._was_ready))
-        self._transport.flush(0.2)
+        leave_words(
+            self._own_transport.my_path, Words(word if word != "start_failed" else "failed", text, self._own_was_ready)
+        )
+        self._own_transport.flush(0.2)
         leave(0)
 
     # ---- what the core decides ------------------------------------------------------------------------------------------------
@@ -145,12 +147,14 @@ class Supervisor(SupervisedActor):
             match action:
                 case Start(child_id, spec):
                     self._start(child_id, spec)
-                case AskStop(child_id):
+                case AskStop(child_id) if child_id in self.bodies:
                     body = self.bodies[child_id]
                     self.pulses.end(child_id)
-                    self._transport.post(address_at(body.path), StopChild(body.incarnation))
-                case Kill(child_id, why):
+                    self._own_transport.post(address_at(body.path), StopChild(body.incarnation))
+                case Kill(child_id, why) if child_id in self.bodies:
                     self._kill(self.bodies[child_id], why)
+                case AskStop() | Kill():
+                    pass  # its fork has failed, which the core is about to hear
                 case Wake(key, at_s):
                     if at_s is None:
                         self.wake_cancel(("core", key))
@@ -167,12 +171,12 @@ class Supervisor(SupervisedActor):
 
     def _began(self) -> None:
         self._flush_rows()
-        self._was_ready = True
+        self._own_was_ready = True
         if self.announcer is not None:
             self.announcer.announce()  # who stands behind `start` finds everybody introduced
-            self._transport.post(self.settings.main, RootReady(os.getpid()))
+            self._own_transport.post(self.settings.main, RootReady(os.getpid()))
         else:
-            self._transport.post(self._supervisor, Ready(self.incarnation))
+            self._own_transport.post(self._own_supervisor, Ready(self.incarnation))
 
     def _start(self, child_id: str, spec: ChildSpec) -> None:
         self.last_counter = max(self.last_counter + 1, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
@@ -196,7 +200,7 @@ class Supervisor(SupervisedActor):
         except (
             OSError
         ) as problem:  # no process, descriptor or memory left: as a start that failed, told after this handler
-            self._transport.deliver(StartRefusedBySystem(child_id, f"cannot fork: {problem}"))
+            self._own_transport.deliver(StartRefusedBySystem(child_id, f"cannot fork: {problem}"))
             return
         body = self.bodies[child_id] = self.by_pid[pid] = self.by_path[path] = Body(
             child_id, pid, path, incarnation, now_s
@@ -256,7 +260,7 @@ class Supervisor(SupervisedActor):
         self.pulses.end(body.child_id)
         for timer in ("start limit", "leaving"):
             self.wake_cancel((timer, body.child_id))
-        self._transport.deadAddress(None, address_at(body.path))
+        self._own_transport.deadAddress(None, address_at(body.path))
         words = take_words(body.path)
         child = self.core.children.get(body.child_id)
         if child is not None and child.anonymous:
@@ -313,7 +317,7 @@ class Supervisor(SupervisedActor):
         due, late = self.pulses.tick(now_s)
         for child_id in due:
             body = self.bodies[child_id]
-            self._transport.post(address_at(body.path), Ping(body.incarnation, now_s))
+            self._own_transport.post(address_at(body.path), Ping(body.incarnation, now_s))
         for child_id in late:
             deadline_s = self.pulses.of[child_id].deadline_s
             self.pulses.end(child_id)
@@ -338,58 +342,58 @@ class Supervisor(SupervisedActor):
         row = self.rows.get(message.supervisor_id)
         if not self.is_root or row is None or row.path is None or row.type != "supervisor" or row.state != "running":
             detail = f"{message.supervisor_id} is not a running supervisor of this tree"
-            self._transport.post(reply_to, Answered(message.request, None, "noproc", detail))
+            self._own_transport.post(reply_to, Answered(message.request, None, "noproc", detail))
             return
         while len(self.calls) > CALLS_MAX:  # nobody waits that long for so many
             del self.calls[next(iter(self.calls))]
         self.calls[path_of(reply_to), message.request] = (reply_to, row.id, row.incarnation)
         onward = Call(message.request, message.supervisor_id, message.question, reply_to)
-        self._transport.post(address_at(row.path), onward)
+        self._own_transport.post(address_at(row.path), onward)
 
     def _answer(self, request: tuple[Any, int, Any], answered: Answered) -> None:
         reply_to, _number, via = request
         if via is None:
-            self._transport.post(reply_to, answered)
+            self._own_transport.post(reply_to, answered)
         else:
             self._flush_rows()
-            self._transport.post(self._supervisor, Relay(reply_to, answered))
+            self._own_transport.post(self._own_supervisor, Relay(reply_to, answered))
 
     def receiveMsg_Relay(self, message: Relay, _sender: Any) -> None:  # noqa: N802
         if not self.is_root:
-            self._transport.post(self._supervisor, message)
+            self._own_transport.post(self._own_supervisor, message)
         elif self.calls.pop((path_of(message.reply_to), message.answer.request), None) is not None:
-            self._transport.post(message.reply_to, message.answer)
+            self._own_transport.post(message.reply_to, message.answer)
 
     def receiveMsg_Where(self, message: Where, sender: Any) -> None:  # noqa: N802
         if message.child == "root":
-            self._transport.post(sender, Found(message.request, "running", "root", self._transport.my_path))
+            self._own_transport.post(sender, Found(message.request, "running", "root", self._own_transport.my_path))
             return
         if isinstance(message.child, str):
             row = self.rows.get(message.child)
         else:
             row = next((row for row in self.rows.values() if row.pid == message.child), None)
         if row is None or message.supervisor_id not in (None, row.supervisor):
-            self._transport.post(sender, Found(message.request, None))
+            self._own_transport.post(sender, Found(message.request, None))
         elif not self._tell_seeker(row, sender, message.request):
             if message.wait:
                 seekers = self.seekers.setdefault(row.id, [])
                 seekers.append((sender, message.request))
                 del seekers[:-SEEKERS_MAX]
             else:
-                self._transport.post(sender, Found(message.request, row.state, row.id))
+                self._own_transport.post(sender, Found(message.request, row.state, row.id))
 
     def _tell_seeker(self, row: ChildRow, seeker: Any, request: int) -> bool:
         """Where a child is, once that is clear: it runs, or it is down and stays so. False while it is being started."""
         if row.state in ("starting", "restarting") or (row.state == "running" and row.path is None):
             return False
         path = row.path if row.state == "running" else None
-        self._transport.post(seeker, Found(request, row.state, row.id, path))
+        self._own_transport.post(seeker, Found(request, row.state, row.id, path))
         return True
 
     def _tell_seekers(self, report: Report) -> None:
         for child_id in report.gone:
             for seeker, request in self.seekers.pop(child_id, ()):
-                self._transport.post(seeker, Found(request, None))
+                self._own_transport.post(seeker, Found(request, None))
         for row in report.rows:
             if row.id in self.seekers:
                 self.seekers[row.id] = [each for each in self.seekers[row.id] if not self._tell_seeker(row, *each)]
@@ -398,10 +402,10 @@ class Supervisor(SupervisedActor):
 
     def receiveMsg_GiveSnapshot(self, message: GiveSnapshot, sender: Any) -> None:  # noqa: N802
         assert self.announcer is not None
-        self._transport.post(sender, Snapshot(message.request, self.announcer.snapshot()))
+        self._own_transport.post(sender, Snapshot(message.request, self.announcer.snapshot()))
 
     def receiveMsg_AreYouThere(self, message: AreYouThere, sender: Any) -> None:  # noqa: N802
-        self._transport.post(sender, message)
+        self._own_transport.post(sender, message)
 
     def receiveMsg_SetDraining(self, message: SetDraining, _sender: Any) -> None:  # noqa: N802
         self._to_supervisors(message)
@@ -413,7 +417,7 @@ class Supervisor(SupervisedActor):
 
     # ---- what the tree knows about itself ---------------------------------------------------------------------------------------------
 
-    def _handled(self) -> None:
+    def _own_handled(self) -> None:
         if self.dirty:
             self._flush_rows()
 
@@ -467,7 +471,7 @@ class Supervisor(SupervisedActor):
                 self._tell_seekers(report)
             self.announcer.reported(report)
         else:
-            self._transport.post(self._supervisor, report)
+            self._own_transport.post(self._own_supervisor, report)
 
     def _drop_subtree(self, supervisor_id: str) -> None:
         """A nested supervisor is dead, so everybody below it is."""
@@ -479,8 +483,8 @@ class Supervisor(SupervisedActor):
         if gone := tuple(below - {supervisor_id}):
             self._report(Report((), gone))
 
-    def _on_announced(self, message: Announced, sender: Any) -> None:
-        super()._on_announced(message, sender)
+    def _own_on_announced(self, message: Announced, sender: Any) -> None:
+        super()._own_on_announced(message, sender)
         self.pass_on(message)
 
     def pass_on(self, message: Announced) -> None:
@@ -508,7 +512,7 @@ class Supervisor(SupervisedActor):
     def _post_some(self) -> None:
         """Announcements leave in portions: whoever hears one wakes up, and a child that is just starting needs a processor too."""
         for _ in range(min(PORTION, len(self.outbox))):
-            self._transport.post_frame(*self.outbox.popleft())
+            self._own_transport.post_frame(*self.outbox.popleft())
         if self.outbox:
             self.wake_in("post some", PORTION_EVERY_S)
 
@@ -519,7 +523,7 @@ class Supervisor(SupervisedActor):
     def _to_supervisors(self, message: Any) -> None:
         for child_id, body in self.bodies.items():
             if child_id in self.core.children and isinstance(self.core.children[child_id].spec.start, SupervisorSpec):
-                self._transport.post(address_at(body.path), message)
+                self._own_transport.post(address_at(body.path), message)
 
 
 @frozen

@@ -179,7 +179,8 @@ class Tree:
                 self._root_ended()
             os.close(self._root_fd)
             self._root_fd = None
-        self._transport.close()
+        with self._my_turn():
+            self._transport.close()
         self._folder.remove()
 
     def set_draining(self, on: bool) -> None:
@@ -358,7 +359,7 @@ class Tree:
                 return
             left_s = 0.25 if deadline is None else min(0.25, max(0.0, deadline - time.monotonic()))
             with self._my_turn():
-                if over():  # another thread has received it meanwhile
+                if over() or self._transport.closed:  # another thread has received it, or ended it all, meanwhile
                     return
                 got = self._transport.run(None, timedelta(seconds=left_s))
                 if isinstance(got, ReceiveEnvelope):
@@ -387,7 +388,7 @@ class Tree:
 
     def _post(self, address: Any, message: Any) -> bool:
         with self._my_turn():
-            return self._transport.post(address, message)
+            return not self._transport.closed and self._transport.post(address, message)
 
     def _take(self, message: Any) -> None:
         match message:

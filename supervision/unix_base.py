@@ -72,7 +72,7 @@ def close_all_but(kept: set[int]) -> None:
     for fd in sorted(fd for fd in kept if fd > 2):
         os.closerange(low, fd)
         low = fd + 1
-    os.closerange(low, 1 << 24)
+    os.closerange(low, max(low, os.sysconf("SC_OPEN_MAX")))
 
 
 def own_signals() -> None:
@@ -362,7 +362,13 @@ class UnixBase(multiprocessCommon):  # type: ignore[misc]
             "Thespian Watch Supported": True,
             "Process Startup Method": "fork",
         }
-        super().__init__(self)
+        try:
+            super().__init__(self)
+        except BaseException:  # also a Ctrl-C: an admin that was born must not stay
+            if self.admin_pid:
+                os.kill(self.admin_pid, signal.SIGKILL)
+                os.waitpid(self.admin_pid, 0)
+            raise
 
     def _startAdmin(self, adminAddr: Any, addrOfStarter: Any, capabilities: Any, logDefs: Any) -> None:  # noqa: ARG002, N802, N803
         mine = self.transport.endpoint

@@ -43,7 +43,7 @@ class Echo(SupervisedActor):
             case ("pour", peer, count):
                 for n in range(count):
                     self.tell(peer, n)
-                self.send(sender, (count, self._transport.dropped))
+                self.send(sender, (count, self._own_transport.dropped))
 
     def window(self):
         for n in range(WINDOW):

@@ -90,7 +90,8 @@ class Obedient(SupervisedActor):
                 self.send(sender, list(self.restarted))
             case ("counts",):
                 self.send(
-                    sender, (self.undelivered, self.stale, self._transport.dropped, self._transport.undeliverable)
+                    sender,
+                    (self.undelivered, self.stale, self._own_transport.dropped, self._own_transport.undeliverable),
                 )
             case ("exit", code):
                 os._exit(code)

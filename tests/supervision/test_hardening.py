@@ -496,3 +496,43 @@ def test_a_nested_supervisor_that_is_still_starting_stops_its_children_in_order(
     assert time.monotonic() - began_s < 2
     assert Path(journal).read_text().splitlines() == ["init c", "terminate c shutdown"]
     assert [row.id for row in tree.which_children()] == ["a"]
+
+
+def test_a_fork_that_fails_is_a_start_that_failed_and_is_tried_again(plant, monkeypatch, tmp_path):
+    from supervision.unix_base import Parent
+
+    original, full = Parent.fork_actor, tmp_path / "full"
+
+    def without_room(self, actor_class, name, letter=None):
+        if name == "b" and full.exists():
+            raise OSError(11, "Resource temporarily unavailable")
+        return original(self, actor_class, name, letter)
+
+    monkeypatch.setattr(Parent, "fork_actor", without_room)
+    tree = plant(child("a"), intensity=9, backoff=supervision.Backoff(0.05, 0.05, 0))
+    full.touch()
+    with pytest.raises(supervision.SupervisorError, match="cannot fork"):
+        tree.start_child(child("b"))
+    full.unlink()
+    pid = tree.start_child(child("b"))
+    full.touch()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: "cannot fork" in tree.get_childspec("b").reason)
+    full.unlink()
+    assert tree.ask("b", ("echo", 1)) == 1
+    full.touch()
+    os.kill(pid_of(tree, "b"), signal.SIGKILL)
+    assert tree.stop() is True
+
+
+def test_a_folder_may_be_named_and_is_checked_before_anything_is_made(plant, tmp_path):
+    tree = plant(child("a"), options={"folder": tmp_path / "run"})
+    assert tree.folder == str(tmp_path / "run")
+    assert os.stat(tree.folder).st_mode & 0o777 == 0o700
+    assert tree.ask("a", ("echo", 1)) == 1
+    tree.stop()
+    assert not (tmp_path / "run").exists()
+    long = tmp_path / ("x" * 100)
+    with pytest.raises(ValueError, match="too long for sockets"):
+        supervision.start(SupervisorSpec(), folder=long)
+    assert not long.exists()
