@@ -21,7 +21,8 @@ from exchange.simulator.matching import Venue
 from exchange.simulator.orders import average_price
 from exchange.simulator.products import Product as SimProduct
 from exchange.simulator.products import make_product
-from simulation.fuzz.venue import ORDINARY, FuzzVenue, GatewayWire, WireSettings, words_of
+from simulation.fuzz.venue import ORDINARY, FuzzVenue, WireSettings, words_of
+from simulation.fuzz.wire import GatewayWire
 from simulation.stage import VirtualStage
 from simulation.store import KillStore
 from trading.costs import CostSettings
