@@ -8,6 +8,7 @@ from decimal import Decimal
 from attrs import frozen
 
 from trading.caps import OTHER
+from trading.messages.control import Condition
 from trading.risk_settings import RiskSettings
 from trading.strategies.registry import StrategySettings
 from trading.tiers import TierSettings
@@ -27,6 +28,20 @@ class DeadZone:
         return (
             f"tier {self.tier} can trade nothing at a NAV of {nav_usd:.2f} USD: {self.bound_by} allows {self.largest_usd:.2f} USD, "
             f"the least order is {self.least_usd:.2f} USD"
+        )
+
+    def condition(self, nav_usd: Decimal) -> Condition:
+        values = {
+            "largest_usd": str(self.largest_usd),
+            "least_usd": str(self.least_usd),
+            "bound_by": self.bound_by,
+        }
+        return Condition(
+            fingerprint=f"risk:dead_zone:{self.tier}",
+            level="warning",
+            active=True,
+            text=self.sentence(nav_usd),
+            values=values,
         )
 
 

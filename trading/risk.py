@@ -15,11 +15,10 @@ from typing import ClassVar
 
 from attrs import define, evolve
 
-from trading.caps import check_caps, exposures, room_usd, worst_usd
+from trading.approve import approve
 from trading.data_guards import DataGuardSettings
 from trading.dead_zones import dead_zones
-from trading.denied import Denied, denied, measured
-from trading.limits import cap_numbers
+from trading.denied import Denied, denied
 from trading.machine import (
     Effect,
     Effects,
@@ -52,10 +51,9 @@ from trading.publish import WAKE_KEY, ConditionBoard
 from trading.risk_settings import RiskSettings
 from trading.rules.book import first_denial
 from trading.rules.case import HELD_BACK, Case
-from trading.sizing import SizingInputs, size
 from trading.strategies.registry import StrategySettings
 from trading.tiers import TierSettings, groups_of
-from trading.values import ZERO, derived_id, plain
+from trading.values import ZERO, plain
 
 TICK_S = 0.5
 VERDICTS_KEPT = 2048
@@ -281,78 +279,7 @@ class RiskMachine(QuietMachine):
             unpriced=self._money.unpriced,
         )
         no = first_denial(case)
-        return no if no is not None else self._size(case)
-
-    def _size(self, case: Case) -> Approved | Denied:
-        proposal, book, tier, product = case.proposal, case.book, case.tier, case.product
-        assert tier is not None
-        assert product is not None
-        assert case.entry is not None
-        assert case.quote is not None
-        assert case.nav_usd is not None
-        caps = cap_numbers(case, self._money.marks, self._groups, self._fee_rate())
-        standing = exposures(book, caps)
-        mark = self._money.marks.get(proposal.product_id, case.quote.mid)
-        room, rooms = room_usd(proposal.product_id, proposal.strategy, caps, standing)
-        sized = size(
-            SizingInputs(
-                nav_usd=case.nav_usd,
-                base_pct=tier.base_pct,
-                size_factor=_decimal(proposal.size_factor),
-                multiplier=_decimal(case.entry.size_multiplier),
-                conviction=_decimal(proposal.conviction),
-                stop_pct=proposal.plan.stop_pct,
-                volatility_pct=_decimal(proposal.volatility_pct if proposal.volatility_pct is not None else 50.0),
-                notional_usd_max=proposal.notional_usd,
-                room_usd=room,
-                available_usd=book.quote_available_usd,
-                depth_usd=_decimal(min(case.quote.depth_bid_usd or 0.0, case.quote.depth_ask_usd or 0.0)),
-                limit_price=proposal.limit_price,
-                mark=mark,
-                fee_rate=caps.fee_rate,
-                product=product,
-            ),
-            self._settings.sizing,
-        )
-        if isinstance(sized, Denied):
-            # The cap that left no room answers in its own name, so that people see which one it was.
-            tightest = min(rooms, key=lambda row: row[1])
-            if dict(sized.values).get("bound_by") == "caps":
-                probe = check_caps(
-                    book,
-                    proposal.product_id,
-                    proposal.strategy,
-                    tightest[1] + Decimal(str(dict(sized.values)["least_usd"])),
-                    caps,
-                    standing=standing,
-                )
-                return sized if probe is None else Denied(probe.code, probe.values)
-            return sized
-        worst = worst_usd(sized.base_size, proposal.limit_price, mark, caps.fee_rate)
-        over = check_caps(book, proposal.product_id, proposal.strategy, worst, caps, standing=standing)
-        if over is not None:
-            return over
-        return Approved(
-            approval_id=derived_id(proposal.proposal_id, book.version),
-            version=book.version,
-            proposal=proposal,
-            base_size=sized.base_size,
-            limit_price=proposal.limit_price,
-            post_only=proposal.post_only,
-            worst_usd=worst,
-            caps=evolve(
-                caps,
-                multipliers=measured(
-                    regime=self._universe.regime,
-                    multiplier=case.entry.size_multiplier,
-                    conviction=proposal.conviction,
-                    bound_by=f"cap:{min(rooms, key=lambda row: row[1])[0]}"
-                    if sized.binding == "caps"
-                    else sized.binding,
-                ),
-            ),
-            decided_boot_s=case.now.boot_s,
-        )
+        return no if no is not None else approve(case, self._money.marks, self._groups, self._fee_rate())
 
     def _fee_rate(self) -> Decimal:
         """Taker: max(configured, account), so that a maker order that crosses after all is still within its caps."""
@@ -459,25 +386,12 @@ class RiskMachine(QuietMachine):
         if nav is None or not known or (before is not None and abs(nav - before) * 10 < before):
             return []
         self._zoned_at = nav
-        out: list[Effect] = []
         zones = dead_zones(nav, self._settings, self._tiers, self._strategies, self._themes)
+        standing = {f"risk:dead_zone:{zone.tier}": zone.condition(nav) for zone in zones}
+        out = [effect for condition in standing.values() for effect in self._board.stand(condition, now)]
         for name in self._tiers:
-            zone = next((one for one in zones if one.tier == name), None)
-            if zone is None:
+            if f"risk:dead_zone:{name}" not in standing:
                 out += self._board.gone(f"risk:dead_zone:{name}")
-                continue
-            condition = Condition(
-                fingerprint=f"risk:dead_zone:{name}",
-                level="warning",
-                active=True,
-                text=zone.sentence(nav),
-                values={
-                    "largest_usd": str(zone.largest_usd),
-                    "least_usd": str(zone.least_usd),
-                    "bound_by": zone.bound_by,
-                },
-            )
-            out += self._board.stand(condition, now)
         return out
 
     def _late(self, now: Instant) -> list[Effect]:
@@ -513,8 +427,3 @@ class RiskMachine(QuietMachine):
             self._outstanding = None
             out = self._answer(approved.proposal, None, approved)
         return [*out, *self._money.look(self._book, now)]
-
-
-def _decimal(value: float) -> Decimal:
-    """A signal's float on its way into money: 8 digits after the point are more than it means."""
-    return Decimal(f"{value:.8f}")

@@ -7,12 +7,12 @@ Every evaluation ends in a proposal or a code; a record is written when the code
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from trading.candles import MOVE, SIGNAL, Candles
+from trading.code_log import CodeLog
 from trading.data_guards import (
     BAR_STALE,
     OUTLIER,
@@ -23,6 +23,7 @@ from trading.data_guards import (
 )
 from trading.denied import measured
 from trading.entries import entry_price, proposal_of, requote_of
+from trading.forming import FormingVolume
 from trading.machine import (
     Effect,
     Effects,
@@ -54,8 +55,6 @@ NO_PROPOSALS = "rules_engine_no_proposals"
 DATA_UNAVAILABLE = "data_unavailable"
 PROPOSED = "proposed"
 REPEAT_S = 0.5
-NOTE_SPACING_S = 1.0
-SAME_CODE_S = 30.0
 PLANS_KEPT = 32
 
 
@@ -115,17 +114,11 @@ class SymbolMachine(QuietMachine):
         self._requoted: set[str] = set()
         self._quiet_until: dict[str, float] = {}
         self._last_ids: dict[str, str] = {}
-        self._code = ""
-        self._same = 0
-        self._noted_at = -1e18
-        self._told_at: dict[str, float] = {}
+        self._log = CodeLog(product_id)
+        self._forming = FormingVolume()
         self._quiet_bars = 0
-        self._volume_24h = -1.0
-        self._volume_base: tuple[float, float] = (0.0, 0.0)
-        self._volume_next: tuple[float, float] = (0.0, 0.0)
         self._advice_n = 0
         self._advised = Decimal(0)
-        self.counts: Counter[str] = Counter()
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -159,10 +152,10 @@ class SymbolMachine(QuietMachine):
         self._quote = quote
         problem = quote_problem(quote, now, self._guards)
         if problem:
-            if problem is self._code:
-                self._same += 1
+            if problem is self._log.code:
+                self._log.same += 1
                 return ()
-            return self._no_trade(problem, now, quote_values(quote, now))
+            return self._log.no_trade(problem, now, quote_values(quote, now))
         price = (float(quote.bid) + float(quote.ask)) * 0.5
         if self._outliers.price == 0.0:
             # The first tick after a start may be the bad one: it is held against the newest closed bar.
@@ -172,16 +165,17 @@ class SymbolMachine(QuietMachine):
         view = self.view
         view.price = price
         volume = quote.volume_24h_base
-        if volume is not None and volume != self._volume_24h:
-            self._forming(volume, quote.exchange_s)
+        if volume is not None and self._forming.changed(volume):
+            expected = view.move.expected_volume_15m
+            view.forming_volume_ratio = self._forming.ratio(volume, quote.exchange_s, expected)
         for one in self._on_quote:
             signal = one.evaluate(view)
             if signal is not None:
                 return self._candidate(((one, signal),), repr(quote.exchange_s), ON_QUOTE, now)
-        if self._code is NO_CANDIDATES:
-            self._same += 1
+        if self._log.code is NO_CANDIDATES:
+            self._log.same += 1
             return ()
-        return self._no_trade(NO_CANDIDATES, now)
+        return self._log.no_trade(NO_CANDIDATES, now)
 
     def on_bar(self, bar: Bar, now: Instant) -> Effects:
         closed = self._candles.add(bar)
@@ -216,7 +210,7 @@ class SymbolMachine(QuietMachine):
             if closed & SIGNAL:
                 self._quiet_bars += 1
                 self._set_fallback()
-            effects = self._no_trade(NO_CANDIDATES, now)
+            effects = self._log.no_trade(NO_CANDIDATES, now)
         else:
             self._quiet_bars = 0
             self._set_fallback()
@@ -253,7 +247,7 @@ class SymbolMachine(QuietMachine):
         settings = self._settings
         code, values = self._unfit(one, signal, now)
         if code:
-            return self._no_trade(code, now, values)
+            return self._log.no_trade(code, now, values)
         quote, product = self._quote, self._product
         assert quote is not None
         assert product is not None
@@ -261,7 +255,7 @@ class SymbolMachine(QuietMachine):
         boosts = boosts_of(self.view, settings.conviction)
         conviction = conviction_of(signal, rule.confidence_factor, boosts, settings.conviction)
         if conviction < settings.conviction.propose_min:
-            return self._no_trade(
+            return self._log.no_trade(
                 NO_PROPOSALS,
                 now,
                 measured(strategy=one.name, conviction=conviction, conviction_min=settings.conviction.propose_min),
@@ -345,10 +339,7 @@ class SymbolMachine(QuietMachine):
         if len(self._plans) > PLANS_KEPT:
             del self._plans[next(iter(self._plans))]
         self._last_ids[proposal.strategy] = proposal.proposal_id
-        self._flush()
-        self._code = PROPOSED
-        self._noted_at = now.boot_s
-        self.counts[PROPOSED] += 1
+        self._log.became(PROPOSED, now)
         return (
             Send("risk", proposal),
             Wake("proposal", now.boot_s + REPEAT_S),
@@ -375,7 +366,7 @@ class SymbolMachine(QuietMachine):
         # A second past the deadline nobody can still admit it; the book tells should it have been.
         if now.boot_s > proposal.valid_until_boot_s + 1.0:
             self._open = None
-            return self._no_trade("no_verdict", now, measured(proposal_id=proposal.proposal_id))
+            return self._log.no_trade("no_verdict", now, measured(proposal_id=proposal.proposal_id))
         return (Send("risk", proposal), Wake("proposal", now.boot_s + REPEAT_S))
 
     def _verdict(self, verdict: Verdict, now: Instant) -> Effects:
@@ -383,8 +374,7 @@ class SymbolMachine(QuietMachine):
         if proposal is None or verdict.proposal_id != proposal.proposal_id:
             return ()
         self._open = None
-        self._code = "admitted" if verdict.admitted else verdict.code
-        self.counts[self._code] += 1
+        self._log.became("admitted" if verdict.admitted else verdict.code, now)
         if not verdict.admitted:
             self._quiet_until[proposal.strategy] = now.boot_s + self._settings.entry.retry_after_denial_s
             self._plans.pop(proposal.plan_id, None)
@@ -424,42 +414,12 @@ class SymbolMachine(QuietMachine):
 
     # -- what people learn -----------------------------------------------------------------------------------------
 
-    def _no_trade(self, code: str, now: Instant, values: Values = ()) -> Effects:
-        """Counted always; recorded when the code changes, at most once a second, and each code at most every 30 s."""
-        self.counts[code] += 1
-        if code != self._code:
-            self._flush()
-        if code == self._code or now.boot_s < self._noted_at + NOTE_SPACING_S:
-            return ()
-        self._code = code
-        if now.boot_s < self._told_at.get(code, -1e18) + SAME_CODE_S:
-            return ()  # two verdicts that take turns are one piece of news
-        self._told_at[code] = self._noted_at = now.boot_s
-        return (
-            Note(
-                "decision",
-                {
-                    "product_id": self.product_id,
-                    "code": code,
-                    "text": "",
-                    "values": dict(values),
-                    "seen": self.counts[code],
-                },
-            ),
-        )
-
-    def _flush(self) -> None:
-        """The hot path counts what stays the same in one integer."""
-        if self._same:
-            self.counts[self._code] += self._same
-            self._same = 0
-
     def _suspect(self, price: float, now: Instant) -> Effects:
-        if self._code is OUTLIER:
-            self._same += 1
+        if self._log.code is OUTLIER:
+            self._log.same += 1
             return ()
         believed = self._outliers.price
-        return self._no_trade(
+        return self._log.no_trade(
             OUTLIER,
             now,
             measured(
@@ -472,30 +432,13 @@ class SymbolMachine(QuietMachine):
         )
 
     def _bar_refused(self, bar: Bar, now: Instant) -> Effects:
-        return self._no_trade(
+        return self._log.no_trade(
             self._candles.refused,
             now,
             measured(bar_s=bar.bar_s, start_s=bar.start_s, open=bar.open, high=bar.high, low=bar.low, close=bar.close),
         )
 
     # -- details ---------------------------------------------------------------------------------------------------
-
-    def _forming(self, volume_24h: float, exchange_s: float) -> None:
-        """Volume of the last one to two minutes, from the rise of the venue's rolling 24-hour volume."""
-        self._volume_24h = volume_24h
-        base_s, base = self._volume_base
-        next_s, _ = self._volume_next
-        if base_s == 0.0:
-            self._volume_base = self._volume_next = (exchange_s, volume_24h)
-            return
-        if exchange_s - next_s >= 60.0:
-            self._volume_base = base_s, base = self._volume_next
-            self._volume_next = (exchange_s, volume_24h)
-        expected = self.view.move.expected_volume_15m
-        elapsed_s = max(60.0, exchange_s - base_s)
-        self.view.forming_volume_ratio = (
-            (volume_24h - base) / (expected * elapsed_s / 900.0) if expected > 0.0 and volume_24h > base else 0.0
-        )
 
     def _relaxed(self) -> bool:
         after = self._settings.triggers.fallback_after_bars
@@ -528,5 +471,4 @@ class SymbolMachine(QuietMachine):
 
     def facts(self) -> dict[str, Any]:
         """What tests and the page may read: counts by code, gaps and refusals of bars."""
-        self._flush()
-        return {"counts": dict(self.counts), "gaps": self._candles.gaps(), "refused": dict(self._candles.refusals)}
+        return {"counts": self._log.counts(), "gaps": self._candles.gaps(), "refused": dict(self._candles.refusals)}

@@ -62,7 +62,7 @@ def rise(
 
 
 def last_code(machine: SymbolMachine) -> str:
-    return machine._code
+    return machine._log.code
 
 
 def test_a_sharp_move_with_volume_leads_to_a_proposal_with_its_reason():
