@@ -48,6 +48,7 @@ class MoneyWatch:
         self.quotes: dict[str, Quote] = {}
         self.marks: dict[str, Decimal] = {}
         self.nav_usd: Decimal | None = None
+        self._told_nav: Decimal | None = None
         self.unpriced: tuple[str, ...] = ()
 
     @property
@@ -201,6 +202,10 @@ class MoneyWatch:
         }
         return Save("risk_water", "water", row)
 
+    def news(self, now: Instant) -> list[Effect]:
+        """NAV moved: people hear it within 2 s."""
+        return self.publish(now, changed=False) if self.nav_usd != self._told_nav else []
+
     def publish(self, now: Instant, *, changed: bool) -> list[Effect]:
         if changed:
             self._n += 1
@@ -212,7 +217,9 @@ class MoneyWatch:
             drawdown_pct=self._drawdown,
             incarnation=self._me,
         )
-        return self._publisher.effects(snapshot, changed=changed, now=now, slow=("oms", "exits"))
+        news = self.nav_usd != self._told_nav
+        self._told_nav = self.nav_usd
+        return self._publisher.effects(snapshot, changed=changed, now=now, slow=("oms", "exits"), news=news)
 
 
 def _save_latch(latch: Latch, *, live: bool, cleared_by: str = "") -> Save:

@@ -42,9 +42,19 @@ class Publisher:
         self._n = 0
 
     def effects(
-        self, message: object, *, changed: bool, now: Instant, slow: Iterable[str] = (), people: object | None = None
+        self,
+        message: object,
+        *,
+        changed: bool,
+        now: Instant,
+        slow: Iterable[str] = (),
+        people: object | None = None,
+        news: bool = False,
     ) -> list[Effect]:
-        """Sends that are due now, and the Wake for the next. `people`: another message for operator and console."""
+        """Sends that are due now, and the Wake for the next. `people`: another message for operator and console.
+
+        news: something moved that only people look at (NAV): they hear it within 2 s, others do not.
+        """
         boot_s = now.boot_s
         out: list[Effect] = []
         if changed or boot_s >= self._fast_at:
@@ -55,6 +65,7 @@ class Publisher:
             self._n += 1
             self._slow_at = boot_s + SLOW_S * jitter(self.name, self._n)
             self._people_owed = True
+        self._people_owed |= news
         if self._people_owed and boot_s >= self._people_at:
             out += [Send(role, message if people is None else people) for role in PEOPLE]
             self._people_owed = False

@@ -371,6 +371,7 @@ class RiskMachine(QuietMachine):
     def _tick(self, now: Instant) -> Effects:
         out: list[Effect] = [
             *self._money.look(self._book, now),
+            *self._money.news(now),
             *self._zones(now),
             *self._late(now),
             *self._judge(now),

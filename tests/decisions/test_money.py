@@ -175,3 +175,18 @@ def test_a_dead_zone_is_told_with_its_numbers(cash):
     told = [one for one in sends(w.effects, Condition, "alerts") if one.fingerprint.startswith("risk:dead_zone")]
     assert told
     assert "least order is 5.03 USD" in told[0].text
+
+
+def test_people_hear_a_moving_nav_within_two_seconds_and_oms_only_what_concerns_it():
+    w = RiskWorld()
+    told: list[float] = []
+    for step in range(1, 41):
+        now = at(step / 2)
+        w.book = book(step, cash=str(10_000 + step))
+        w.hear(now)
+        before = len(w.effects)
+        w.say(Woke("tick"), now)
+        told += [step / 2 for _ in sends(w.effects[before:], LatchSnapshot, "console")]
+        w.say(Woke("publish"), now)
+    assert 9 <= len(told) <= 11
+    assert len(sends(w.effects, LatchSnapshot, "oms")) <= 4
