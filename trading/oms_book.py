@@ -7,6 +7,7 @@ that a person or another hand changed; not an acceptance, not a cancel on its wa
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -42,7 +43,11 @@ class Book:
         self.by_proposal: dict[str, str] = {}
         self.by_intent: dict[str, str] = {}
         self.approvals: set[str] = set()
+        self.entry_times: deque[tuple[float, str]] = deque()
+        self.reject_times: deque[float] = deque()
         self.positions: dict[str, Position] = {}
+        self.open_positions: dict[str, None] = {}
+        self.results_n = 0
         self.position_orders: dict[str, dict[str, None]] = {}
         self.fills: dict[str, Fill] = {}
         self.position_fills: dict[str, dict[str, Fill]] = {}
@@ -71,7 +76,10 @@ class Book:
             self._index(Order(intent=intent) if state is None else from_row(Order, state, intent=intent))
         for key, row in each("fills"):
             self._keep_fill(from_row(Fill, row, key=key))
+        for order in sorted(self.orders.values(), key=lambda o: o.intent.saved_s):
+            self._count(None, order)
         self.positions = {key: from_row(Position, row) for key, row in each("positions")}
+        self.open_positions = {key: None for key, position in self.positions.items() if position.closed_s is None}
         self.lots = {key: from_row(LotRow, row) for key, row in each("lots")}
         self.closes = {key: from_row(CloseRow, row) for key, row in each("closes")}
         self.cooldowns = {key: from_row(CooldownRow, row) for key, row in each("cooldowns")}
@@ -108,6 +116,7 @@ class Book:
         if before == order:
             return
         self._index(order)
+        self._count(before, order)
         self._save_order(order)
         self.touched[key] = None
         if before is None or order.seen_size > before.seen_size or order.status.terminal != before.status.terminal:
@@ -140,6 +149,16 @@ class Book:
             self.position_orders.setdefault(position_id, {})[key] = None
         _mark(self.working, key, not order.status.terminal)
         _mark(self.unbooked, key, order.unbooked_size > ZERO)
+
+    def _count(self, before: Order | None, order: Order) -> None:
+        """Admissions (re-quotes exempt) and refusals, for risk's counters."""
+        intent = order.intent
+        if intent.external:
+            return
+        if before is None and intent.purpose is Purpose.ENTRY and intent.requote == 0:
+            self.entry_times.append((intent.saved_s, intent.product_id))
+        if order.refused and (before is None or not before.refused):
+            self.reject_times.append(order.ended_s or 0.0)
 
     @staticmethod
     def position_of(intent: Intent) -> str | None:
@@ -182,7 +201,11 @@ class Book:
         )
 
     def put_position(self, position: Position) -> None:
-        if self.positions.get(position.position_id) != position:
+        before = self.positions.get(position.position_id)
+        if before != position:
+            _mark(self.open_positions, position.position_id, position.closed_s is None)
+            if before is None or before.outcome != position.outcome:
+                self.results_n += 1
             self.positions[position.position_id] = position
             self.save("positions", position.position_id, to_row(position))
 
@@ -267,9 +290,11 @@ class Book:
             key for key in self.position_fills.get(position.position_id, {}) if key in self.closes and key not in closes
         ]
         for key in gone:
+            self.results_n += 1
             self.save("closes", key, to_row(self.closes.pop(key)), live=False)
         for key, close_row in closes.items():
             if self.closes.get(key) != close_row:
+                self.results_n += 1
                 self.closes[key] = close_row
                 self.save("closes", key, to_row(close_row))
 
@@ -296,7 +321,7 @@ class Book:
     def booked_by_currency(self) -> dict[str, Decimal]:
         """Base currency -> what our positions hold by booked fills."""
         held: dict[str, Decimal] = {}
-        for position in self.positions.values():
+        for position in (self.positions[key] for key in self.open_positions):
             if position.booked_size != ZERO:
                 currency = position.product_id.partition("-")[0]
                 held[currency] = held.get(currency, ZERO) + position.booked_size
@@ -369,6 +394,7 @@ class Book:
                 del self.positions[position_id]
         for key, close in list(self.closes.items()):
             if close.at_s <= older_s:
+                self.results_n += 1
                 self.save("closes", key, to_row(close), live=False)
                 del self.closes[key]
         for key, lot in list(self.lots.items()):

@@ -161,6 +161,8 @@ class Desk:
     # what others have heard
     recent: dict[str, None] = field(factory=dict)
     order_views: dict[str, tuple[Order, BookOrder]] = field(factory=dict)
+    results: tuple[int, tuple[tuple[float, Decimal], ...], int, float | None] | None = None
+    realised: tuple[tuple[int, float], Decimal, Decimal] | None = None
     admitted: dict[str, float] = field(factory=dict)
     symbols: dict[str, None] = field(factory=dict)
     dirty_products: dict[str, None] = field(factory=dict)

@@ -213,5 +213,5 @@ def _by_hand(d: Desk, position: Position, side: Side, size: Decimal, price: Deci
 def judge_after(d: Desk, order: Order) -> None:
     """An order of a position changed: perhaps the position is over now."""
     position_id = d.book.position_of(order.intent)
-    if position_id and order.status.terminal:
+    if position_id and (order.status.terminal or order.unbooked_size > ZERO):
         judge_position(d, position_id)

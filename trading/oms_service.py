@@ -37,6 +37,12 @@ def _place(d: Desk, order: Order, task: Task) -> float | None:
     """PlaceOrder each second until an Outcome; after a restart Withdraw does that instead, and nothing old is sent."""
     if order.status is not OrderStatus.SUBMITTED or task.withdrawing:
         return None
+    if order.cancel_reason and d.protections.withdraw:
+        # It is not wanted any more: what has not left yet shall not leave.
+        task.withdrawing, task.withdraw_answered = True, False
+        d.greeting, d.hello_at = True, 0.0
+        d.wake("hello", d.now.boot_s)
+        return None
     if d.now.boot_s >= task.place_at:
         task.place_at = d.now.boot_s + d.settings.place_repeat_s
         d.send("gateway", place_order(d, order.intent))

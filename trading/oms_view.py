@@ -27,7 +27,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
     """The book as it is at this instant, at the version before this handle's rise."""
     now, book = d.now, d.book
     orders = tuple(_orders(d))
-    today, week = realised_since(d, _day_start(now)), realised_since(d, _week_start(now))
+    today, week = _realised(d)
     gap = d.balances.gap if d.balances else None
     # What was booked since the pass has moved cash already; else a fresh purchase would count twice in net asset value.
     expected = book.expected_quote()
@@ -42,7 +42,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         writable=True,
         draining=d.drain_run is not None,
         orders=orders,
-        positions=tuple(_position(d, p) for p in book.positions.values() if _shown(d, p)),
+        positions=tuple(_position(d, p) for p in (book.positions[key] for key in book.open_positions) if _shown(d, p)),
         cooldowns=tuple(
             Cooldown(product_id=c.product_id, kind=c.kind, until_s=c.until_s, reason=c.reason, by=c.by)
             for c in book.cooldowns.values()
@@ -169,23 +169,22 @@ def _position(d: Desk, position: Position) -> BookPosition:
 
 
 def _counters(d: Desk) -> Counters:
-    now_s = d.now.venue_s
-    entries, rejects = [], []
-    for order in d.book.orders.values():
-        intent = order.intent
-        if intent.external:
-            continue
-        if intent.purpose is Purpose.ENTRY and intent.requote == 0 and intent.saved_s > now_s - DAY_S:
-            entries.append((intent.saved_s, intent.product_id))
-        if order.refused and (order.ended_s or 0.0) > now_s - REJECTS_S:
-            rejects.append(order.ended_s or 0.0)
-    streak, last_loss = _loss_streak(d)
+    """Times from the book's own queues; results are made anew only when one changed."""
+    book, now_s = d.book, d.now.venue_s
+    while book.entry_times and book.entry_times[0][0] <= now_s - DAY_S:
+        book.entry_times.popleft()
+    while book.reject_times and book.reject_times[0] <= now_s - REJECTS_S * d.now.speed:
+        book.reject_times.popleft()
+    if d.results is None or d.results[0] != book.results_n:
+        realised = tuple((c.at_s, c.realised_usd) for c in book.closes.values())
+        d.results = (book.results_n, realised, *_loss_streak(d))
+    _, realised, streak, last_loss = d.results
     return Counters(
-        entry_times_s=tuple(entries),
-        realised=tuple((c.at_s, c.realised_usd) for c in d.book.closes.values()),
+        entry_times_s=tuple(book.entry_times),
+        realised=realised,
         loss_streak=streak,
         last_loss_s=last_loss,
-        rejects_s=tuple(rejects),
+        rejects_s=tuple(book.reject_times),
     )
 
 
@@ -205,8 +204,16 @@ def _loss_streak(d: Desk) -> tuple[int, float | None]:
     return streak, last
 
 
-def realised_since(d: Desk, since_s: float) -> Decimal:
-    return sum((c.realised_usd for c in d.book.closes.values() if c.at_s >= since_s), ZERO)
+def _realised(d: Desk) -> tuple[Decimal, Decimal]:
+    """(net PnL of this UTC day, of this ISO week); added up anew when a result or the day changes."""
+    day_s, week_s = _day_start(d.now), _week_start(d.now)
+    key = (d.book.results_n, day_s)
+    if d.realised is None or d.realised[0] != key:
+        closes = d.book.closes.values()
+        today = sum((c.realised_usd for c in closes if c.at_s >= day_s), ZERO)
+        week = sum((c.realised_usd for c in closes if c.at_s >= week_s), ZERO)
+        d.realised = (key, today, week)
+    return d.realised[1], d.realised[2]
 
 
 def _day_start(now: Instant) -> float:
@@ -281,15 +288,12 @@ def measured(d: Desk) -> None:
     now = d.now
     ages = [_unbooked_age(d, key) for key in d.book.unbooked]
     unknown = [o for o in d.book.open_orders() if o.unknown]
-    rejects = sum(
-        1 for o in d.book.orders.values() if o.refused and (o.ended_s or 0.0) > now.venue_s - REJECTS_S * now.speed
-    )
     readings: list[tuple[str, float]] = [
         ("reconcile_age_s", now.boot_s - d.pass_done_at if d.pass_done_at is not None else -1.0),
         ("reconciled", 1.0 if d.recovery is Recovery.RECONCILED else 0.0),
         ("drift_count", float(d.drift_count)),
         ("drift_usd", float(d.drift_usd)),
-        ("order_rejections", float(rejects)),
+        ("order_rejections", float(len(d.book.reject_times))),
         ("orders_unknown", float(len(unknown))),
         ("orders_open", float(len(d.book.working))),
         ("unbooked_age_s", max(ages, default=0.0)),

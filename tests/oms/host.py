@@ -65,7 +65,7 @@ class Host:
         self.versions: list[tuple[Any, int]] = []
         self.handles = 0
         self.crash_at: tuple[int, bool, int] | None = None  # (handle, after its commit?, how many of its sends got out)
-        self.boundaries: list[tuple[int, int]] = []  # (handle, its sends) of each handle that saved or sent something
+        self.boundaries: list[tuple[int, int]] = []  # (handle, its sends) of each handle that saved or spoke to the gateway
         self.start()
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Host:
         self.handles += 1
         effects = list(self.machine.handle(message, self.now))
         sends = sum(1 for e in effects if isinstance(e, Send))
-        if sends or any(isinstance(e, Save) for e in effects):
+        if any(isinstance(e, Save) or (isinstance(e, Send) and e.role == "gateway") for e in effects):
             self.boundaries.append((self.handles, sends))
         if self.crash_at is not None and self.crash_at[0] == self.handles:
             _, committed, out = self.crash_at

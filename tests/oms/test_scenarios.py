@@ -455,6 +455,21 @@ def quiet_venue(host: Host, *balances: Balance):
     return answer
 
 
+def test_an_order_that_is_not_wanted_any_more_before_its_outcome_is_withdrawn() -> None:
+    host = Host().active()
+    place = host.admit(approval(host))
+    before = len(host.sent)
+    host.tell(KillSnapshot(n=2, engaged=False, paused=True))
+    host.run(2.5)
+    assert host.all(Withdraw, before)[0].orders == ((place.client_order_id, GATEWAY),)
+    assert not host.all(PlaceOrder, before)
+    host.tell(outcome(place, OutcomeKind.ACCEPTED, "v1"))
+    assert host.last(CancelOrders).venue_order_ids == ("v1",), "it had left already"
+    before = len(host.sent)
+    host.run(3.0)
+    assert not host.all(Withdraw, before)
+
+
 def test_a_breaker_that_was_not_measured_yet_cancels_nothing() -> None:
     host = Host().active()
     host.accepted_entry()
