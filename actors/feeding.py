@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from actors.bridge import Bridge
+from actors.clock import boot_s
 from actors.machine_actor import MachineActor
 from actors.ports import Thinker
 from exchange.coinbase.feed_socket import FeedHealth, FeedSocket
@@ -14,6 +15,7 @@ from trading.machine import Effects, Instant, QuietMachine, Rows
 from trading.messages.control import Measured
 
 MEASURE_S = 1.0
+FIRST_S_MAX = 10.0
 _MEASURE = "measure"
 Readings = tuple[tuple[str, float], ...]
 
@@ -37,13 +39,15 @@ class FeedActor(MachineActor):
     """Venue's clock minus ours when its last heartbeat arrived, in venue seconds; None before the first."""
     _measured: int = 0
     _begun: FeedSocket | None = None
+    _begun_s: float = 0.0
+    _settled: bool = False
 
     def make_machine(self) -> Thinker:
         self.happened = Bridge(limit=50_000)
         return _NoMachine()
 
     def begin(self, socket: FeedSocket) -> None:
-        self._begun = socket
+        self._begun, self._begun_s = socket, boot_s()
         self.watch(self.happened, self._drain)
         socket.start()
         self.wake_in(_MEASURE, MEASURE_S)
@@ -68,9 +72,15 @@ class FeedActor(MachineActor):
             super().woke(key)
             return
         self.wake_in(_MEASURE, MEASURE_S)
+        # While the first connection is being made there is nothing to measure, and that is what health_monitor must hear.
+        health = self._begun.health() if self._begun is not None else None
+        self._settled = self._settled or bool(health and health.connected) or boot_s() - self._begun_s > FIRST_S_MAX
         self._measured += 1
         measured = Measured(
-            source=self.child_id, n=self._measured, readings=self.readings(), incarnation=self.incarnation
+            source=self.child_id,
+            n=self._measured,
+            readings=self.readings() if self._settled else (),
+            incarnation=self.incarnation,
         )
         self.tell("health_monitor", measured)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from attrs import evolve
-
 from actors.bot import run_bot
-from actors.plan import EmbeddedVenue
-from cli.plans import make_plan
+from actors.plan import EmbeddedVenue, RunPlan
+from config.loader import unstructure
+from config.schema import load_config
 from telemetry.terminal import JsonView
 
 
@@ -26,13 +26,23 @@ def main() -> int:
     parser.add_argument("--adopt-from-venue", action="store_true")
     parser.add_argument("--set", action="append", default=[])
     said = parser.parse_args()
-    plan, _ = make_plan(
-        env="staging", mode=None, market="synthetic", speed=said.speed, config=[], overrides=said.set,
-        data_dir=said.data_dir, run_for_s=said.for_s, fresh=said.fresh, adopt_from_venue=said.adopt_from_venue,
-        flatten_on_exit=False, start=None, seed=1, with_guardian=True,
-    )  # fmt: skip
+    loaded = load_config("staging", None, [], said.set)
     options = ("--market", "synthetic", "--speed", f"{said.speed:g}", "--scenario", said.scenario, "--seed", "1")
-    plan = evolve(plan, venue=EmbeddedVenue(options=options))
+    plan = RunPlan(
+        data_dir=said.data_dir.resolve(),
+        env="staging",
+        mode=loaded.config.bot.mode,
+        speed=said.speed,
+        config=loaded.config,
+        config_hash=loaded.hash,
+        effective_config=unstructure(loaded.config),
+        venue=EmbeddedVenue(options=options),
+        products=tuple(name for tier in loaded.config.universe.tiers.values() for name in tier.products),
+        run_for_s=said.for_s,
+        fresh=said.fresh,
+        adopt_from_venue=said.adopt_from_venue,
+        kill_reason=os.environ.get("BULKHEAD_KILL_SWITCH", ""),
+    )
     return run_bot(plan, JsonView(plan.data_dir))
 
 
