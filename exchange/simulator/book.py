@@ -64,16 +64,16 @@ class Level:
         groups = self.groups
         if not groups or groups[-1].until <= until:
             return
-        merged = groups.pop()
-        merged.until = until
-        while groups and groups[-1].until >= until:
-            before = groups.pop()
-            for order in merged.orders.values():
-                order.group = before
-            before.orders.update(merged.orders)
-            before.until = until
-            merged = before
-        groups.append(merged)
+        suffix = []
+        while groups and groups[-1].until > until:
+            suffix.append(groups.pop())
+        first = suffix.pop()  # each order moves at most once per merge, and a merged group never parts again
+        first.until = until
+        for group in reversed(suffix):
+            for order in group.orders.values():
+                order.group = first
+            first.orders.update(group.orders)
+        groups.append(first)
 
     @property
     def waiting(self) -> bool:

@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -164,9 +165,9 @@ class Process:
         except asyncio.CancelledError:
             raise
         except BaseException:
+            traceback.print_exc()
             self.broken = True
             self.stop.set()
-            raise
 
     async def _watch(self, path: Path) -> None:
         """Leave when nobody has held the bot's instance lock for a minute."""

@@ -51,6 +51,8 @@ class Connection:
     last_sent_s: float = field(factory=boot_s)
     kept_back: str | None = None
     closing: bool = False
+    subscribed: bool = False
+    """It once was; the rule of five seconds is over."""
     closer: asyncio.Task[None] | None = None
 
     def wants(self, channel: str, product_id: str) -> bool:
@@ -308,7 +310,7 @@ class Hub:
     async def _listen(self, connection: Connection) -> None:
         deadline = boot_s() + SUBSCRIBE_WITHIN_S
         while True:
-            patience = None if connection.subscriptions or connection.closing else max(0.0, deadline - boot_s())
+            patience = None if connection.subscribed or connection.closing else max(0.0, deadline - boot_s())
             try:
                 message = await asyncio.wait_for(connection.socket.receive(), patience)
             except TimeoutError:
@@ -364,6 +366,7 @@ class Hub:
         if wanted is None:
             connection.error("failure to subscribe")
             return
+        connection.subscribed = True
         have = connection.subscriptions.setdefault(channel, set())
         fresh = [name for name in wanted if name not in have]
         have.update(fresh)

@@ -268,7 +268,7 @@ def test_usdc_names_are_told_under_usd_on_market_channels(venue):
         assert socket.read()["events"][0]["tickers"][0]["product_id"] == "BTC-USD"
 
 
-def test_unsubscribing_ends_a_channel(venue):
+def test_unsubscribing_ends_a_channel_and_a_connection_without_channels_may_subscribe_again(venue):
     with Socket(venue) as socket:
         socket.ask("subscribe", "level2", ["BTC-USD"])
         socket.ask("subscribe", "heartbeats")
@@ -280,8 +280,12 @@ def test_unsubscribing_ends_a_channel(venue):
         after = len(socket.frames)
         socket.until(lambda f: f["channel"] == "heartbeats")
         socket.until(lambda f: f["channel"] == "heartbeats")
-    assert ack["events"][0]["subscriptions"] == {"heartbeats": ["heartbeats"]}
-    assert {frame["channel"] for frame in socket.frames[after:]} == {"heartbeats"}
+        assert ack["events"][0]["subscriptions"] == {"heartbeats": ["heartbeats"]}
+        assert {frame["channel"] for frame in socket.frames[after:]} == {"heartbeats"}
+        socket.ask("unsubscribe", "heartbeats")
+        socket.until(lambda f: f["channel"] == "subscriptions" and not f["events"][0]["subscriptions"])
+        socket.ask("subscribe", "ticker", ["BTC-USD"])
+        assert socket.read()["channel"] == "ticker"
 
 
 def test_a_connection_that_does_not_subscribe_within_five_seconds_is_closed(venue):

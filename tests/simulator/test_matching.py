@@ -523,3 +523,19 @@ def test_the_user_channel_tells_cumulative_states_in_order(bench):
         ("FILLED", "1", "0"),
     ]
     assert bench.venue.events() == []
+
+
+def test_ten_thousand_orders_in_ten_thousand_groups_merge_in_one_pass():
+    """Each behind another size of the street; then the street's level vanishes (moved one by one, that is fifty million moves)."""
+    bench = Bench()
+    bench.venue.wallets.deposit("USD", D(10**9), 0.0)
+    for n in range(10_000):
+        bench.quote(bid_size=str(n + 1))
+        bench.limit(price="100", size="0.01", post_only=True)
+    level = bench.venue.book("BTC-USD").bids.levels[D(100)]
+    assert len(level.groups) == 10_000
+    bench.quote(bid_size="0.5")
+    assert len(level.groups) == 1
+    bench.trade("100", "0.515", "BUY")
+    first, second = list(bench.venue.orders.values())[:2]
+    assert (first.status, second.status, second.filled_size) == ("FILLED", "OPEN", D("0.005"))
