@@ -64,8 +64,11 @@ class Host:
         self.trusted = True
         self.versions: list[tuple[Any, int]] = []
         self.handles = 0
+        self.answered = 0
         self.crash_at: tuple[int, bool, int] | None = None  # (handle, after its commit?, how many of its sends got out)
-        self.boundaries: list[tuple[int, int]] = []  # (handle, its sends) of each handle that saved or spoke to the gateway
+        self.boundaries: list[
+            tuple[int, int]
+        ] = []  # (handle, its sends) of each handle that saved or spoke to the gateway
         self.start()
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -106,7 +109,7 @@ class Host:
             _, committed, out = self.crash_at
             if committed:
                 self.store.commit(e for e in effects if isinstance(e, Save))
-                self.sent += [e for e in effects if isinstance(e, Send)][:out]
+            self.sent += [e for e in effects if isinstance(e, Send)][:out]
             self.start()
         else:
             self._carry(effects)
@@ -128,14 +131,13 @@ class Host:
                 self.notes.append(effect)
 
     def run(self, seconds: float, answer: Callable[[Send], list[object]] | None = None) -> list[Send]:
-        """Let time pass; `answer` may reply to each send at once."""
+        """Let time pass; `answer` may reply to each send that no `answer` has seen yet, at once."""
         before = len(self.sent)
-        seen = before
         end = self.boot_s + seconds
         while True:
-            while answer is not None and seen < len(self.sent):
-                send = self.sent[seen]
-                seen += 1
+            while answer is not None and self.answered < len(self.sent):
+                send = self.sent[self.answered]
+                self.answered += 1
                 for reply in answer(send):
                     self.tell(reply)
             due = [(at, key) for key, at in self.timers.items() if at <= end]
