@@ -1,31 +1,18 @@
-"""The main process: locks, venue, guardian, tree, conductor; then a loop until the conductor says with which code to leave."""
+"""The main process begins: data dir, locks, run number, the simulated venue; then `running.py`, whose imports are big."""
 
 from __future__ import annotations
 
-import gc
 import sys
-import time
-
-from attrs import evolve
 
 from actors import starting
-from actors.account import account_tag, lock_account
 from actors.clock import boot_s
-from actors.conducting import Conducting
-from actors.ending import end
-from actors.guarding import GuardianProcess, remember
 from actors.plan import RunPlan
 from actors.signals import Signals
 from actors.starting import UNSAFE, StartRefused
 from actors.venue import VenueError, VenueProcess
 from actors.views import View
 from exchange.coinbase import fences
-from state.locks import AccountLock, InstanceLock
 from telemetry import log
-from trading.messages.control import Leave, RootEnded
-
-LOOP_S, LOOK_S = 0.02, 1.0
-ACCOUNT_S = 20.0
 
 
 def run_bot(plan: RunPlan, view: View) -> int:
@@ -36,93 +23,26 @@ def run_bot(plan: RunPlan, view: View) -> int:
         plan, lock = starting.claim(plan)
     except StartRefused as error:
         return _refused(view, error)
-    venue = VenueProcess(plan, view.event) if plan.venue is not None else None
+    fences.write_beat(plan.run_folder, fences.Beat(plan.run_number, "starting", boot_s()))
+    venue = None
+    if plan.venue is not None:
+        view.event("venue", "starting the simulated venue")
+        venue = VenueProcess(plan, view.event)
+        venue.start()
+    # While the venue starts, everything that the children need is imported, once, before anybody is forked.
+    from actors.running import prepare, run
+
     try:
-        plan, account = _prepare(plan, venue, view)
+        plan, account = prepare(plan, venue, view)
     except (StartRefused, VenueError) as error:
         if venue is not None:
             venue.stop()
         lock.release()
         return _refused(view, error)
-    conducting = Conducting(plan, view)
-    _start_tree(conducting, lock, view)
-    guardian = GuardianProcess(plan) if plan.with_guardian else None
-    # Only now: a child would close the log's descriptor by its number, which there means something else.
-    log.set_up(plan.data_dir / "logs", "main")
-    view.open()
-    leave = _loop(conducting, signals, venue, guardian)
-    return end(conducting, leave, venue, guardian, account, view)
+    return run(plan, view, signals, lock, account, venue)
 
 
 def _refused(view: View, error: StartRefused | VenueError) -> int:
     view.event("refused", str(error))
     sys.stderr.write(f"run.py: {error}\n")
     return error.code if isinstance(error, StartRefused) else UNSAFE
-
-
-def _prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[RunPlan, AccountLock]:
-    """The venue is there, the account known and locked; everything the children import is imported meanwhile."""
-    fences.write_beat(plan.run_folder, fences.Beat(plan.run_number, "starting", boot_s()))
-    if venue is not None:
-        view.event("venue", "starting the simulated venue")
-        venue.start()
-    from actors import tree as _  # noqa: F401 -- big imports, once, before anybody is forked
-
-    if venue is not None:
-        line = venue.wait_ready()
-        view.event("venue", f"the simulated venue is ready at {line['rest']}", {"rest": line["rest"]})
-    tag = account_tag(plan, ACCOUNT_S)
-    account = lock_account(tag)
-    plan = evolve(plan, tag=tag)
-    remember(plan)
-    return plan, account
-
-
-def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
-    import supervision
-    from actors.tree import HANG_DEADLINE_S, LISTENERS, make_tree
-
-    plan = conducting.plan
-    view.event("tree", f"starting the tree of run {plan.run_number}")
-    gc.collect()  # what is collected in a child would close descriptors by numbers that mean something else there
-    try:
-        conducting.tree = supervision.start(
-            make_tree(plan),
-            lock_folder=plan.run_folder,
-            hang_deadline_s=HANG_DEADLINE_S,
-            run_number=plan.run_number,
-            listeners=LISTENERS,
-            keep_fds=(lock.fileno(),),
-        )
-    except Exception as error:  # whatever it was, nothing of it is left running, and the venue is swept
-        view.event("tree", f"the tree did not start: {error}")
-        conducting.give(RootEnded(reason=f"did not start: {error}"))
-
-
-def _loop(
-    conducting: Conducting, signals: Signals, venue: VenueProcess | None, guardian: GuardianProcess | None
-) -> Leave:
-    plan = conducting.plan
-    ends_at = None if plan.run_for_s is None else time.monotonic() + plan.run_for_s
-    look_at = 0.0
-    while conducting.leave is None:
-        now = time.monotonic()
-        if signals.wanted:
-            conducting.stop(signals.wanted)
-            signals.wanted = ""
-        if ends_at is not None and now >= ends_at:
-            ends_at = None
-            conducting.stop(f"after {plan.run_for_s:.0f} s, as asked")
-        if now >= look_at:
-            look_at = now + LOOK_S
-            conducting.look()
-            for process in (venue, guardian):
-                if process is not None:
-                    process.tend()
-        if signals.show_tree:
-            signals.show_tree = False
-            conducting.show_tree()
-        conducting.step()
-        if conducting.leave is None:
-            time.sleep(LOOP_S)
-    return conducting.leave

@@ -21,9 +21,13 @@ KEY_NAME_ENV, KEY_SECRET_ENV = "COINBASE_API_KEY", "COINBASE_API_SECRET"
 
 @frozen(kw_only=True)
 class EmbeddedVenue:
-    """The simulated venue that main starts. options: further arguments of `python -m exchange.simulator`."""
+    """The simulated venue that main starts: `python -m <module>` with further arguments.
+
+    module: exchange.simulator, or exchange.paper, whose market is Coinbase's own public feed.
+    """
 
     options: tuple[str, ...] = ()
+    module: str = "exchange.simulator"
 
 
 @frozen(kw_only=True)

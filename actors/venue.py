@@ -53,7 +53,7 @@ class VenueProcess:
         plan = self._plan
         assert plan.venue is not None
         self._errors.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "exchange.simulator", "--json", "--data-dir", str(plan.venue_folder)]
+        command = [sys.executable, "-m", plan.venue.module, "--json", "--data-dir", str(plan.venue_folder)]
         command += ["--watch-lock", str(plan.data_dir / INSTANCE_LOCK), *plan.venue.options]
         with open(self._output, "wb", opener=private) as out, self._errors.open("ab") as errors:
             self._process = subprocess.Popen(

@@ -64,6 +64,6 @@ def test_a_second_bot_on_the_same_account_is_refused(bot, tmp_path):
 
 def test_the_main_program_imports_no_more_than_it_needs_before_it_forks():
     """Start-up time: what only research needs must not be imported by the bot."""
-    code = "import actors.bot, actors.tree, sys; print(*[m for m in ('numpy', 'pandas', 'pytest', 'hypothesis') if m in sys.modules])"
+    code = "import actors.running, sys; print(*[m for m in ('numpy', 'pandas', 'pytest', 'hypothesis') if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert said.stdout.split() == []
