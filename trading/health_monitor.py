@@ -58,7 +58,7 @@ class HealthMonitorSettings:
 
     measured_age_s_max: a source silent for longer is unmeasured. error_requests_min: fewer requests make no error rate.
     off: breakers by code that are not used. kill_on: breakers that engage the kill switch when they open (none by
-    default). tree_needed: whether the supervisors' tree must be seen (a virtual stage has none).
+    default). start_s: how long roles may take to come up before they count as down (leases deny meanwhile). tree_needed: whether the supervisors' tree must be seen (a virtual stage has none).
     """
 
     hold_s: float = 30.0
@@ -79,6 +79,7 @@ class HealthMonitorSettings:
     volatility_pct: tuple[float, float] = (150.0, 120.0)
     mailbox_age_s: tuple[float, float] = (10.0, 2.0)
     restarts_600s: tuple[float, float] = (5.0, 2.0)
+    start_s: float = 10.0
     off: tuple[str, ...] = ()
     kill_on: tuple[str, ...] = ()
     tree_needed: bool = False
@@ -167,8 +168,10 @@ class HealthMonitorMachine(QuietMachine):
         self._n = 0
         self._noted: dict[str, tuple[bool, bool]] = {}
         self._engaged: dict[str, Engage] = {}
+        self._started_boot_s = 0.0
 
     def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
+        self._started_boot_s = now.boot_s
         return (*self._publish(now, changed=True), Wake("tick", now.boot_s + TICK_S))
 
     def handle(self, message: object, now: Instant) -> Effects:
@@ -210,7 +213,8 @@ class HealthMonitorMachine(QuietMachine):
         return self._apply(now, message.source)
 
     def _tree(self, tree: TreeState, now: Instant) -> Effects:
-        bad = [child for child in tree.children if child.role in CORE and self._down(child)]
+        starting = now.boot_s < self._started_boot_s + self._settings.start_s
+        bad = [] if starting else [child for child in tree.children if child.role in CORE and self._down(child)]
         restarts = 0.0
         for child in tree.children:
             rate = self._restarts.setdefault(child.role, Rate())

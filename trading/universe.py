@@ -136,6 +136,8 @@ class UniverseMachine(QuietMachine):
         if not self._regime.update(self._view.signal):
             return ()
         after = self._regime.now
+        if bar.backfill:
+            return self._publish(now, changed=True)  # history is no news
         note = Note(
             "decision",
             {

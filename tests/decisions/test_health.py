@@ -176,6 +176,8 @@ def child(role: str, state_: str = "running", **changes) -> ChildState:
 def test_a_core_role_that_is_down_or_deaf_opens_supervision(bad, opens):
     machine = monitor()
     machine.handle(TreeState(children=(child("gateway"), bad), taken_boot_s=0.0), at(1))
+    assert not state(machine, "supervision").open, "it may still be starting"
+    machine.handle(TreeState(children=(child("gateway"), bad), taken_boot_s=0.0), at(11))
     assert state(machine, "supervision").open is opens
 
 
