@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, EmbeddedVenue, RunPlan
 from cli.errors import UnsafeError, UsageError
 from cli.places import ROOT, data_dir_of
@@ -50,6 +52,7 @@ def make_plan(
     start: str | None,
     seed: int | None,
     with_guardian: bool,
+    venue_line: Path | None = None,
 ) -> tuple[RunPlan, str]:
     """(the plan, the name of the opening scenario or "")."""
     loaded = load_or_explain(env, mode, config, overrides)
@@ -63,10 +66,13 @@ def make_plan(
     check_market(market, chosen_mode, env, speed, fresh)
     if chosen_mode == "live" and (problem := pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())):
         raise UnsafeError(problem)
-    venue, scenario = (None, "") if live_venue else embedded(market, speed, start, seed)
     products = tuple(product for tier in settings.universe.tiers.values() for product in tier.products)
     if not products:
         raise UsageError("universe.tiers: no product is in any tier, so there is nothing to trade")
+    venue, scenario = (None, "") if live_venue else embedded(market, speed, start, seed)
+    if venue is not None and market == "coinbase":
+        line = ("--venue-line", str(venue_line.resolve())) if venue_line is not None else ()
+        venue = evolve(venue, options=(*venue.options, "--products", ",".join(products), *line))
     plan = RunPlan(
         data_dir=data_dir_of(env, market, data_dir),
         env=env,
@@ -135,4 +141,5 @@ def embedded(market: str, speed: float, start: str | None, seed: int | None) -> 
         options += ["--from", start]
     if seed is not None:
         options += ["--seed", str(seed)]
-    return EmbeddedVenue(options=tuple(options)), scenario
+    module = "exchange.paper" if market == "coinbase" else "exchange.simulator"
+    return EmbeddedVenue(options=tuple(options), module=module), scenario

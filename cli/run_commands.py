@@ -61,6 +61,10 @@ def run(
         typer.Option("--from", help="Where a recorded market begins, e.g. 2025-10-10T18:00.", metavar="TIME"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
+    venue_line: Annotated[
+        Path | None,
+        typer.Option(hidden=True, help="With --market coinbase: a simulated venue's contract line to follow instead."),
+    ] = None,
     external_guardian: Annotated[
         bool, typer.Option("--external-guardian", help="The guardian runs as a service of its own.")
     ] = False,
@@ -83,6 +87,7 @@ def run(
         start=from_,
         seed=seed,
         with_guardian=not external_guardian,
+        venue_line=venue_line,
     )
     from actors.bot import run_bot
     from telemetry.terminal import choose_view

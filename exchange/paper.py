@@ -262,9 +262,13 @@ def live_market(endpoints: Endpoints, product_ids: Sequence[str]) -> tuple[LiveM
     known = {item.product_id: item for item in page.items if isinstance(item, ours.Product)}
     if not page.complete:
         raise UsageError(f"{endpoints.rest} does not tell its products: {page.error}; try --market synthetic")
-    if missing := [name for name in product_ids if name not in known]:
-        raise UsageError(f"{endpoints.rest} does not list {', '.join(missing)}; choose other products")
-    return LiveMarket(endpoints, [_product(known[name]) for name in product_ids]), now_s
+    listed = [name for name in product_ids if name in known]
+    if not listed:
+        raise UsageError(f"{endpoints.rest} lists none of {', '.join(product_ids)}; choose other products")
+    if len(listed) < len(product_ids):  # a delisted one must not keep the others from trading
+        missing = ", ".join(name for name in product_ids if name not in known)
+        print(f"paper: {endpoints.rest} does not list {missing}; trading the others", file=sys.stderr)
+    return LiveMarket(endpoints, [_product(known[name]) for name in listed]), now_s
 
 
 def assemble(args: Namespace) -> tuple[Assembled, LiveMarket]:
