@@ -117,6 +117,7 @@ class Supervisor(SupervisedActor):
         """Root: calls passed on to nested supervisors: who asked, whom, in which life."""
         if self.is_root:
             self.directory.merge([Known("root", self.incarnation, self._own_transport.my_path)])
+            self._own_transport.urgent_paths.add(path_of(self.settings.main))
             self._own_transport.post(self.settings.main, RootBorn(os.getpid()))
         self.seekers: dict[str, list[tuple[Any, int]]] = {}
         """Root: who waits to learn where a child is that is being started."""

@@ -53,6 +53,7 @@ EXIT_FAILED: Final = 70
 EXIT_ORPHAN: Final = 71
 """The parent was gone before the child could tie itself to it."""
 
+DEATHS_PER_TURN: Final = 8
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_NAME: Final = 15
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -148,8 +149,8 @@ class Parent:
         return pid, path
 
     def bury(self) -> None:
-        """Collect every child that has ended; each is told once."""
-        while True:
+        """Collect children that have ended; each is told once. After many at a time others get a word in first."""
+        for _ in range(DEATHS_PER_TURN):
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -163,6 +164,7 @@ class Parent:
                 self._bury_known()
                 return
             self._told(pid, os.waitpid(pid, 0)[1])
+        self.transport.interrupt_wait()
 
     def _bury_known(self) -> None:
         for pid in list(self._bodies):

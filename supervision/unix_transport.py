@@ -50,7 +50,8 @@ INBOX_MESSAGES_MAX: Final = 100_000
 LANE_BYTES_MAX: Final = 2 * FRAME_BYTES_MAX
 READ_BYTES: Final = 16 << 10
 UNPROVED_MAX: Final = 64
-UNPROVED_S: Final = 1.0
+UNPROVED_S: Final = 5.0
+"""Long enough for a peer that loses its processor between connecting and saying hello."""
 URGENT_EVERY_NS: Final = 5_000_000
 """While a backlog is worked off, the parent (pings, stop) is listened to this often."""
 PATH_BYTES_MAX: Final = 107
@@ -184,7 +185,8 @@ class UnixTransport:
         self.endpoint = endpoint
         self.myAddress = address_at(endpoint.path)
         self.my_path = endpoint.path
-        self._parent_path = path_of(endpoint.parent) if endpoint.parent is not None else None
+        self.urgent_paths = {path_of(endpoint.parent)} if endpoint.parent is not None else set()
+        """Whose messages go first: the supervisor's, and main's at root."""
         self._poll = select.epoll()
         self._listener = endpoint.listener
         self._poll.register(self._listener, select.EPOLLIN)
@@ -415,7 +417,7 @@ class UnixTransport:
             self._drop_incoming(incoming)
             return False
         incoming.sender = address_at(sender)
-        incoming.urgent = sender == self._parent_path
+        incoming.urgent = sender in self.urgent_paths
         del self._unproved[incoming.fd]
         del buffer[: HELLO.size + length]
         return True
@@ -462,7 +464,7 @@ class UnixTransport:
             if self._inbox or self._urgent:
                 timeout = 0.0
             if self._unproved:
-                timeout = UNPROVED_S if timeout is None else min(timeout, UNPROVED_S)
+                timeout = 1.0 if timeout is None else min(timeout, 1.0)
             self._turn(timeout, reading=not transmit_only)
             looked = True
 
@@ -472,7 +474,7 @@ class UnixTransport:
         ready = []
         for fd, mask in self._poll.poll(timeout):
             if (incoming := self._incoming.get(fd)) is not None:
-                if reading and (incoming.urgent or not urgent_only):
+                if reading and (incoming.urgent or not urgent_only or incoming.sender is None):
                     self._read(incoming)
             elif (lane := self._lane_by_fd.get(fd)) is not None:
                 if mask & (select.EPOLLHUP | select.EPOLLERR):
@@ -501,7 +503,9 @@ class UnixTransport:
         if self._unproved:
             edge = time.monotonic() - UNPROVED_S
             for incoming in [each for each in self._unproved.values() if each.born_s < edge]:
-                self._drop_incoming(incoming)
+                self._read(incoming)  # perhaps it has spoken while we were busy
+                if incoming.fd in self._unproved:
+                    self._drop_incoming(incoming)
 
     def deliver(self, message: object) -> bool:
         """Put a message of our own process into the inbox; False, and counted, when an actor floods itself."""

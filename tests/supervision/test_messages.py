@@ -304,3 +304,25 @@ class SelfTalker(SupervisedActor):
 
     def receiveMsg_int(self, message, sender):
         self.send(sender, message)
+
+
+def test_a_hello_that_comes_late_is_heard_even_by_a_busy_receiver(transports, monkeypatch):
+    """It connects, loses its processor, and speaks while the receiver works off a backlog without reading others."""
+    monkeypatch.setattr(supervision.unix_transport, "UNPROVED_S", 0.05)
+    receiver, sender, flood = transports(), transports(), transports()
+    lane = sender._connect(receiver.my_path)
+    for n in range(100):
+        flood.post(receiver.myAddress, n)
+    heard = []
+
+    def slow(envelope):
+        heard.append(envelope.message)
+        if len(heard) == 5:
+            sender._flush(lane)
+            sender.post(receiver.myAddress, "hello")
+        time.sleep(0.006)
+        return True
+
+    receiver.run(slow, timedelta(seconds=1.0))
+    assert "hello" in heard
+    assert [message for message in heard if message != "hello"] == list(range(100))
