@@ -24,7 +24,7 @@ from exchange.simulator.fills import fill_json
 from exchange.simulator.market import move_from_json, percent
 from exchange.simulator.orders import order_json
 from exchange.simulator.running import Running
-from exchange.simulator.words import EXACT, plain
+from exchange.simulator.words import EXACT, NotFoundError, plain
 
 
 def state_json(running: Running, requests_since: int = 0) -> dict[str, Any]:
@@ -67,6 +67,7 @@ class BackDoor:
             web.post("/_sim/faults", self.post_faults),
             web.delete("/_sim/faults", self.delete_faults),
             web.post("/_sim/market", self.post_market),
+            web.post("/_sim/fills", self.post_fills),
             web.get("/_sim/clock", self.clock),
             web.post("/_sim/clock", self.post_clock),
         ]
@@ -104,6 +105,15 @@ class BackDoor:
             self.running.market.add_move(move)
         self.running.journal.save_moves(self.running.market.moves())
         return web.json_response({"moves": [move.as_json() for move in moves]})
+
+    async def post_fills(self, request: web.Request) -> web.Response:
+        try:
+            trade_id = str((await request.json())["reverse"])
+            engine = self.running.venue
+            fill = self.running.act(lambda now_s: engine.reverse(trade_id, now_s))
+        except (ValueError, KeyError, TypeError, NotFoundError) as error:
+            return _bad(str(error))
+        return web.json_response(fill_json(fill, engine.user_id, engine.portfolio_uuid))
 
     def _deepen(self, product_id: str, levels: int) -> web.Response:
         tick = self.running.ticks[product_id]

@@ -12,60 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
-from attrs import define
+from attrs import evolve
 
 from exchange.simulator.accounts import DEFAULT_TIERS, FeeTier, Wallets, tier_of
 from exchange.simulator.book import Book, Level
 from exchange.simulator.fills import Fill
 from exchange.simulator.orders import BRACKET_STOP_SLACK, FOK, IOC, TERMINAL, Order, user_json
 from exchange.simulator.products import Product
-from exchange.simulator.words import EXACT, ONE, ZERO, derived_id, floor_to
+from exchange.simulator.settings import Event, Filled, OrderChanged, Settings
+from exchange.simulator.words import EXACT, ONE, ZERO, NotFoundError, derived_id, floor_to
+
+__all__ = ["Execution", "Filled", "OrderChanged", "Settings"]
 
 VOLUME_WINDOW_S = 30 * 86_400.0
 SELF_TRADE = "SELF_TRADE_PREVENTION"
-
-
-@define(kw_only=True)
-class Settings:
-    """How the venue behaves where Coinbase's behaviour varies; a fault plan may change each while it runs."""
-
-    pending_s: float = 0.0
-    """How long an accepted order is PENDING before it meets the book."""
-    cancel_s: float = 0.0
-    """How long an accepted cancel stays CANCEL_QUEUED; a fill may win in between."""
-    settle_s: float = 0.5
-    """How much later than its trade a fill is listed."""
-    listing_lag_s: float = 0.0
-    """How much later than its acceptance an order is listed."""
-    duplicate_answer: str = "existing"
-    """A known client_order_id is answered with the "existing" order, or with "reject" (DUPLICATE_CLIENT_ORDER_ID)."""
-    dedupe_before_validation: bool = True
-    client_id_retention_s: float | None = None
-    """How long a client_order_id is remembered; None for ever, 0 not at all."""
-    forget_refusals: bool = True
-    """A refused id may be used again; else the refusal is repeated."""
-    match_size_max: Decimal | None = None
-    """No single match is larger than this (partial fills on demand)."""
-    open_orders_max: int | None = None
-    fail_reason: str = ""
-    """Accepted orders end FAILED with this reject_reason instead of meeting the book."""
-
-
-@define(frozen=True)
-class OrderChanged:
-    order: dict[str, Any]
-    """The order as the user channel tells it, at this moment."""
-    at_s: float
-
-
-@define(frozen=True)
-class Filled:
-    fill: Fill
-    maker_side: str
-    at_s: float
-
-
-Event = OrderChanged | Filled
 
 
 class Execution:
@@ -343,6 +303,38 @@ class Execution:
         else:
             self.rehold(order, now_s)
             self.touch(order, now_s)
+
+    def reverse(self, trade_id: str, now_s: float) -> Fill:
+        """Undo a fill, fee included: listed as REVERSAL with the old trade id. The order keeps its numbers.
+
+        Raises NotFoundError for an unknown trade, ValueError when it was undone before or its proceeds are gone.
+        """
+        rows = [fill for fill in self.fill_list if fill.trade_id == trade_id]
+        if not rows:
+            raise NotFoundError(f"trade {trade_id} was not found")
+        undone = rows[0]
+        product = self.products[undone.product_id]
+        value = undone.price * undone.size
+        give, take = (undone.size, value) if undone.side == "BUY" else (value, undone.size)
+        names = (product.base, product.quote) if undone.side == "BUY" else (product.quote, product.base)
+        fee_back = undone.commission if undone.side == "SELL" else ZERO
+        if len(rows) > 1 or self.wallets.available(names[0]) + fee_back < give:
+            raise ValueError(f"trade {trade_id} cannot be undone: undone before, or what it brought is gone")
+        with localcontext(EXACT):
+            self.wallets.trade(names[0], give, names[1], take, -undone.commission, product.quote, now_s)
+        n = len(self.fill_list) + 1
+        entry = derived_id(self.namespace, "entry", n)
+        fill = evolve(
+            undone,
+            number=n,
+            entry_id=entry,
+            at_s=now_s,
+            listed_s=now_s + self.settings.settle_s,
+            trade_type="REVERSAL",
+        )
+        self.fill_list.append(fill)
+        self.fills_by_order[fill.order_id].append(fill)
+        return fill
 
     def _finish(self, order: Order, status: str, message: str, now_s: float) -> None:
         self.unrest(order)

@@ -15,7 +15,7 @@ from `after_s` on for `for_s` (real seconds since the plan was posted). The kind
                 refuse {reason}                     HTTP 200, success false
                 (a WebSocket handshake is a GET of /ws_market or /ws_user: offline, drop_request, status)
     a socket    disconnect {code; 1006 = abort} · silence {for_s} · duplicate · reorder · gap · garbage · bad_tick {factor}
-    the venue   setting {name, value}               execution.Settings, e.g. listing_lag_s, cancel_s; public_per_s, ...
+    the venue   setting {name, value}               settings.Settings, e.g. listing_lag_s, cancel_s; public_per_s, ...
                 product {product_id, flags}         e.g. {"cancel_only": true}
                 status_page {component, status, indicator, incident}
                 offline                             every connection is reset

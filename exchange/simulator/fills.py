@@ -27,6 +27,8 @@ class Fill:
     at_s: float
     listed_s: float
     """From when on the fills endpoint shows it: later than the user channel told it."""
+    trade_type: str = "FILL"
+    """REVERSAL: an earlier fill with this trade id is undone; only entry id and trade id together are unique."""
 
 
 def fill_json(fill: Fill, user_id: str, portfolio: str) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def fill_json(fill: Fill, user_id: str, portfolio: str) -> dict[str, Any]:
         "trade_id": fill.trade_id,
         "order_id": fill.order_id,
         "trade_time": rfc3339(fill.at_s),
-        "trade_type": "FILL",
+        "trade_type": fill.trade_type,
         "price": plain(fill.price),
         "size": plain(fill.size * fill.price if fill.size_in_quote else fill.size),
         "commission": commission,

@@ -20,8 +20,9 @@ from typing import Any
 from exchange.simulator import listing
 from exchange.simulator.book import Book, Depth
 from exchange.simulator.editing import edit_order, edit_preview, preview_order
-from exchange.simulator.execution import Execution, Filled, OrderChanged, Settings
+from exchange.simulator.execution import Execution
 from exchange.simulator.orders import Order, RefusedError, check_notional, order_json, read_order, user_json
+from exchange.simulator.settings import Filled, OrderChanged, Settings
 from exchange.simulator.words import EXACT, ONE, ZERO, BadRequestError, NotFoundError, derived_id
 
 __all__ = ["Filled", "OrderChanged", "Settings", "Venue"]

@@ -16,7 +16,6 @@ from attrs import fields
 
 from exchange.simulator.candles import Candles
 from exchange.simulator.clock import VenueClock, boot_s
-from exchange.simulator.execution import Filled, OrderChanged, Settings
 from exchange.simulator.faults import Faults, Rule
 from exchange.simulator.journal import Journal
 from exchange.simulator.keys import ApiKey, Doorman
@@ -24,6 +23,7 @@ from exchange.simulator.limits import Limits
 from exchange.simulator.market import Market, Tick
 from exchange.simulator.matching import Venue
 from exchange.simulator.products import FLAGS
+from exchange.simulator.settings import Filled, OrderChanged, Settings
 from exchange.simulator.status_page import StatusPage
 from exchange.simulator.words import plain, rfc3339, rounded
 

@@ -295,6 +295,21 @@ def test_money_and_market_are_moved_by_the_back_door(venue):
         venue.door("POST", "market", {"kind": "crash", "product_id": "NOPE-USD"})
 
 
+def test_a_fill_is_reversed_by_the_back_door(venue):
+    client, name = venue.client(), unique("reverse")
+    order_id = client.limit_order_ioc_buy(name, "AVAX-USD", base_size="0.5", limit_price="999").success_response[
+        "order_id"
+    ]
+    fill = eventually(lambda: client.get_fills(order_ids=[order_id]).fills, patience_s=5)[0]
+    assert venue.door("POST", "fills", {"reverse": fill.trade_id})["trade_type"] == "REVERSAL"
+    kinds = eventually(
+        lambda: [row.trade_type for row in client.get_fills(order_ids=[order_id]).fills], lambda rows: len(rows) == 2
+    )
+    assert kinds == ["REVERSAL", "FILL"]
+    with pytest.raises(AssertionError, match="cannot be undone"):
+        venue.door("POST", "fills", {"reverse": fill.trade_id})
+
+
 def test_the_venues_clock_jumps_ahead_but_never_back(venue):
     name = unique("clock")
     end_time = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(venue.door("GET", "clock")["now"] + 600))

@@ -525,6 +525,23 @@ def test_the_user_channel_tells_cumulative_states_in_order(bench):
     assert bench.venue.events() == []
 
 
+def test_a_reversal_undoes_a_fill_to_the_last_digit_once(bench):
+    bench.create(sor_limit_ioc={"base_size": "1", "limit_price": "101"})
+    trade_id = bench.venue.fill_list[0].trade_id
+    assert bench.wallet("BTC")[0] == 3
+    bench.venue.reverse(trade_id, 5.0)
+    assert (bench.wallet("USD"), bench.wallet("BTC")) == ((D(1000), D(0)), (D(2), D(0)))
+    assert set(bench.venue.wallets.street.values()) | set(bench.venue.wallets.fees.values()) == {D(0)}
+    rows = bench.venue.fills({}, 10.0)["fills"]
+    assert [row["trade_type"] for row in rows] == ["REVERSAL", "FILL"]
+    assert len({row["trade_id"] for row in rows}) == 1
+    assert len({row["entry_id"] for row in rows}) == 2
+    with pytest.raises(ValueError, match="undone before"):
+        bench.venue.reverse(trade_id, 6.0)
+    with pytest.raises(NotFoundError):
+        bench.venue.reverse("nothing", 6.0)
+
+
 def test_ten_thousand_orders_in_ten_thousand_groups_merge_in_one_pass():
     """Each behind another size of the street; then the street's level vanishes (moved one by one, that is fifty million moves)."""
     bench = Bench()
