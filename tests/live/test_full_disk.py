@@ -1,0 +1,55 @@
+"""A full disk under the whole bot: the book parks, people hear of it, nothing crash-loops; with room it goes on (protocol section 8)."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+
+import pytest
+
+from tests.live.harness import Bot, hold_something
+from tests.support import eventually
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", str(tmp_path).encode(), b"tmpfs", 0, b"size=32m"):
+        pytest.skip(f"no small tmpfs can be mounted here ({os.strerror(ctypes.get_errno())})")
+    yield tmp_path
+    libc.umount2(str(tmp_path).encode(), 2)
+
+
+def _beat(bot):
+    return json.loads((bot.data_dir / "run" / "beat").read_text())["state"]
+
+
+def _fill(path):
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def test_a_full_disk_parks_the_book_and_room_brings_it_back_with_everything_it_knew(small_disk):
+    bot = Bot(small_disk)
+    try:
+        bot.start().ready()
+        hold_something(bot)
+        before = bot.settled()
+        filler = small_disk / "filler"
+        _fill(filler)
+        os.kill(bot.pid("oms"), 9)
+        eventually(lambda: _beat(bot), lambda state: state == "parked", 8.0)
+        texts = [condition["text"] for condition in eventually(bot.status)["conditions"]]
+        assert any("the store of oms does not take writes" in text and "is full" in text for text in texts)
+        life = bot.row("oms")["incarnation"]
+
+        filler.unlink()
+        eventually(lambda: _beat(bot), lambda state: state == "ready", 8.0)
+        eventually(bot.status, lambda status: status and status["recovery"] == "reconciled", 10.0)
+        assert bot.row("oms")["incarnation"] == life, "it waited; nobody restarted it"
+        assert {p["position_id"] for p in bot.settled()["positions"]} == {p["position_id"] for p in before["positions"]}
+        assert bot.stop() == 0, bot.tail()
+    finally:
+        bot.clean_up()
