@@ -36,9 +36,13 @@ LEVELS = ("info", "warning", "critical")
 
 @frozen(kw_only=True)
 class AlertsSettings:
-    """Timings of the alert matrix (domain.md section 16): sent within 5 s, deduplicated 60 s, escalated after 120 s."""
+    """Timings of the alert matrix: sent within 5 s, deduplicated 60 s, escalated after 120 s. Real seconds.
+
+    settle_s: how long a condition below critical must stand before it is told: a start passes through several.
+    """
 
     level_min: str = "warning"
+    settle_s: float = 3.0
     dedupe_s: float = 60.0
     escalate_s: float = 120.0
     repeat_s: float = 900.0
@@ -64,6 +68,7 @@ class _Standing:
     escalated: bool
     acknowledged_by: str
     over_since_boot_s: float | None = None
+    since_boot_s: float = 0.0
 
 
 class AlertsMachine(QuietMachine):
@@ -126,13 +131,19 @@ class AlertsMachine(QuietMachine):
             )
         else:
             self.standing[condition.fingerprint] = _Standing(
-                condition.fingerprint, condition.level, condition.text, now.venue_s, None, False, ""
+                condition.fingerprint, condition.level, condition.text, now.venue_s, None, False, "", None, now.boot_s
             )
         return self._look(now)
 
     def _look(self, now: Instant) -> Effects:
         effects: list[Effect] = []
         for fingerprint, alert in list(self.standing.items()):
+            if alert.sent_s is None and alert.level != "critical":
+                if alert.over_since_boot_s is not None:
+                    del self.standing[fingerprint]  # it came and went before anybody had to hear of it
+                    continue
+                if now.boot_s - alert.since_boot_s < self.settings.settle_s:
+                    continue
             if alert.over_since_boot_s is not None and now.boot_s - alert.over_since_boot_s >= self.settings.dedupe_s:
                 del self.standing[fingerprint]
                 effects.append(Save("alerts", fingerprint, {**_row(alert), "live": False}))

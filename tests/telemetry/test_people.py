@@ -95,7 +95,7 @@ def test_a_standing_condition_is_one_alert_then_escalates_then_repeats_rarely() 
         if second % 10 == 0:
             sent += [(second, level) for level, _ in alerts(machine.handle(condition(), at(second)))]
         sent += [(second, level) for level, _ in alerts(machine.handle(Woke("look"), at(second)))]
-    assert sent == [(0, "warning"), (120, "critical"), (1020, "critical")]
+    assert sent == [(3, "warning"), (123, "critical"), (1023, "critical")]
 
 
 def test_an_acknowledged_alert_escalates_no_further_also_after_a_restart() -> None:
@@ -110,12 +110,23 @@ def test_an_acknowledged_alert_escalates_no_further_also_after_a_restart() -> No
     assert alerts(again.handle(Woke("look"), at(500))) == []
 
 
+def test_a_warning_that_passes_within_seconds_reaches_nobody() -> None:
+    machine = AlertsMachine()
+    machine.handle(condition(), at(0))
+    machine.handle(condition(active=False), at(1))
+    assert [alerts(machine.handle(Woke("look"), at(second))) for second in (1, 2, 5, 100)] == [[], [], [], []]
+
+
+def test_a_critical_condition_is_told_at_once() -> None:
+    assert [level for level, _ in alerts(AlertsMachine().handle(condition(level="critical"), at(0)))] == ["critical"]
+
+
 def test_a_flapping_condition_is_one_alert_and_its_end_is_told_once() -> None:
     machine = AlertsMachine()
     sent = []
     for second in range(0, 50, 10):
         sent += alerts(machine.handle(condition(active=second % 20 == 0), at(second)))
-        sent += alerts(machine.handle(Woke("look"), at(second + 1)))
+        sent += alerts(machine.handle(Woke("look"), at(second + 4)))
     assert [level for level, _ in sent] == ["warning"]
     machine.handle(condition(active=False), at(60))
     assert alerts(machine.handle(Woke("look"), at(121))) == [("info", "Bulkhead info: over")]
@@ -123,5 +134,6 @@ def test_a_flapping_condition_is_one_alert_and_its_end_is_told_once() -> None:
 
 def test_a_condition_that_grew_worse_is_told_at_once() -> None:
     machine = AlertsMachine()
-    assert [level for level, _ in alerts(machine.handle(condition(), at(0)))] == ["warning"]
-    assert [level for level, _ in alerts(machine.handle(condition(level="critical"), at(1)))] == ["critical"]
+    machine.handle(condition(), at(0))
+    assert [level for level, _ in alerts(machine.handle(Woke("look"), at(3)))] == ["warning"]
+    assert [level for level, _ in alerts(machine.handle(condition(level="critical"), at(4)))] == ["critical"]
