@@ -107,6 +107,18 @@ def tiers(**changes):
             "symbol.strategies.price_mvoe",
             "there is no strategy",
         ),
+        (
+            "symbol",
+            SymbolSettings(strategies={"price_move": StrategySettings(enabled=True, stop_pct=D(15))}),
+            "symbol.strategies.price_move",
+            "stop 15 % < target 12 %",
+        ),
+        (
+            "symbol",
+            SymbolSettings(strategies={"price_move": StrategySettings(enabled=True, trailing_pct=D(7))}),
+            "symbol.strategies.price_move",
+            "trailing stop 7 %",
+        ),
         ("universe", tiers(base_pct=D(5)), "universe.tiers.T1.base_pct", "5 % is above its position_pct_max 4 %"),
         (
             "universe",

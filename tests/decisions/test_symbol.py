@@ -91,6 +91,12 @@ def test_the_same_decision_twice_is_one_proposal():
     assert first.proposal_id == second.proposal_id
 
 
+def test_the_configuration_may_rule_a_strategy_otherwise():
+    own = StrategySettings(enabled=True, stop_pct=D(2), target_pct=D(3), trailing_pct=D(2), hold_hours=1.0)
+    plan = sends(rise(symbol(SymbolSettings(strategies={"price_move": own}))), Proposal)[0].plan
+    assert (plan.stop_pct, plan.target_pct, plan.trailing_pct, plan.hold_s_max) == (D(2), D(3), D(2), 3600.0)
+
+
 def test_a_dip_is_bought_by_its_own_rule():
     one = sends(rise(symbol(), to=97.0), Proposal)[0]
     assert one.plan.stop_pct == D(10)

@@ -10,20 +10,28 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import ModuleType
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trading.strategies import breakout, mean_reversion, momentum, price_move, reversal, volume_spike
-from trading.strategies.interface import Strategy
+from trading.strategies.interface import Rule, Strategy
 
 BUILT_IN: tuple[ModuleType, ...] = (price_move, volume_spike, breakout, momentum, reversal, mean_reversion)
 
 
 @frozen(kw_only=True)
 class StrategySettings:
-    """budget_pct: the most that positions and open entries of this strategy may be worth, percent of NAV."""
+    """budget_pct: the most that positions and open entries of this strategy may be worth, percent of NAV.
+
+    stop_pct .. trailing_pct: instead of the strategy's own rule (None keeps it); a signal that brings a rule of its own,
+    as a dip does, keeps that.
+    """
 
     enabled: bool = False
     budget_pct: Decimal = Decimal(5)
+    stop_pct: Decimal | None = None
+    target_pct: Decimal | None = None
+    hold_hours: float | None = None
+    trailing_pct: Decimal | None = None
 
 
 def collect(modules: Iterable[ModuleType] = ()) -> tuple[Strategy, ...]:
@@ -41,8 +49,22 @@ def collect(modules: Iterable[ModuleType] = ()) -> tuple[Strategy, ...]:
 
 
 def enabled(strategies: Iterable[Strategy], settings: Mapping[str, StrategySettings]) -> tuple[Strategy, ...]:
-    """Those that the configuration names and enables; a strategy that it does not name is off."""
-    return tuple(one for one in strategies if one.name in settings and settings[one.name].enabled)
+    """Those that the configuration names and enables, ruled as it says; a strategy that it does not name is off."""
+    return tuple(
+        evolve(one, rule=ruled(one, settings[one.name]))
+        for one in strategies
+        if one.name in settings and settings[one.name].enabled
+    )
+
+
+def ruled(one: Strategy, settings: StrategySettings) -> Rule:
+    """The strategy's rule with what the configuration says instead."""
+    said = {
+        name: getattr(settings, name)
+        for name in ("stop_pct", "target_pct", "hold_hours", "trailing_pct")
+        if getattr(settings, name) is not None
+    }
+    return evolve(one.rule, **said) if said else one.rule
 
 
 def default_strategies() -> dict[str, StrategySettings]:
