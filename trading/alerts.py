@@ -160,10 +160,10 @@ class AlertsMachine(QuietMachine):
 
     def _due(self, alert: _Standing, now: Instant) -> str | None:
         """The level to send now, or None. Ages are venue time, since they must survive restarts."""
-        if alert.sent_s is None:
-            return alert.level
         if alert.acknowledged_by:
             return None
+        if alert.sent_s is None:
+            return alert.level
         age_s = (now.venue_s - alert.sent_s) / now.speed
         if not alert.escalated and age_s >= self.settings.escalate_s:
             return LEVELS[min(LEVELS.index(alert.level) + 1, 2)]
