@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -139,6 +141,9 @@ class Requests:
         if tree is None or not supervisor:
             return False, f"no role is named {role!r}; there are: {', '.join(row.id for row in snapshot.children)}"
         row = snapshot.row(role)
+        if row is not None and row.dynamic and row.pid:
+            os.kill(row.pid, signal.SIGKILL)  # its supervisor wants it, and starts the next life by itself
+            return True, f"{role} was killed and comes back"
         if row is not None and row.state in ("running", "starting"):
             tree.terminate_child(role, supervisor, 10.0)
         pid = tree.restart_child(role, supervisor, 20.0)
