@@ -96,7 +96,7 @@ def _place(d: Desk, message: ExitOrder) -> Denied | None:
         return denied("nothing_to_reduce", asked=message.base_size, may_reduce=room)
     if _below_minimum(d, product, size, message.limit_price):
         return denied("dust", base_size=plain(size), price=message.limit_price)
-    beside_foreign = not holdings_are_ours(d, position.product_id)
+    beside_foreign = not coins_are_its_own(d, position)
     now = d.now
     send_by = min(message.valid_until_boot_s, now.boot_s + d.settings.send_by_s)
     style, end, ttl = OrderStyle.LIMIT_IOC, None, None
@@ -175,29 +175,37 @@ def reducible(d: Desk, position: Position) -> Decimal:
     standing = standing_exits(d, position.position_id)
     if not d.protections.unknown_counts:
         standing = [e for e in standing if e.unknown_since_boot_s is None]
-    return reducible_size(seen, standing, _holdings(d, position.product_id), d.now.boot_s)
+    return reducible_size(seen, standing, _holdings(d, position), d.now.boot_s)
 
 
-def _holdings(d: Desk, product_id: str) -> Holdings | None:
+def _holdings(d: Desk, position: Position) -> Holdings | None:
     if d.balances is None:
         return None
     return Holdings(
-        foreign_is_dust=holdings_are_ours(d, product_id),
-        total=_coin_total(d, product_id) or ZERO,
+        foreign_is_dust=coins_are_its_own(d, position),
+        total=_coin_total(d, position.product_id) or ZERO,
         answered_boot_s=d.balances.answered_at,
     )
 
 
-def holdings_are_ours(d: Desk, product_id: str) -> bool:
-    """Whether the account holds nothing of others of this coin worth more than dust; false without a complete page."""
+def coins_are_its_own(d: Desk, position: Position) -> bool:
+    """Whether the account holds nothing of this coin beside `position` worth more than dust; false without a complete page.
+
+    Another position of ours counts as beside, too: a sale of what is gone would be filled with its coins.
+    """
     if d.balances is None:
         return False
-    currency = product_id.partition("-")[0]
-    foreign = d.balances.gap.foreign.get(currency, ZERO)
-    if foreign <= ZERO:
+    currency = position.product_id.partition("-")[0]
+    beside = d.balances.gap.foreign.get(currency, ZERO)
+    for key in d.book.open_positions:
+        other = d.book.positions[key]
+        if other is not position and other.product_id == position.product_id:
+            bought, _ = d.book.seen_sizes(key)
+            beside += max(ZERO, other.booked_size + bought)
+    if beside <= ZERO:
         return True
-    price = d.marks.get(product_id)
-    return price is not None and foreign * price <= d.settings.dust_usd
+    price = d.marks.get(position.product_id) or position.average_price or position.entry_price
+    return beside * price <= d.settings.dust_usd
 
 
 def _coin_total(d: Desk, product_id: str) -> Decimal | None:

@@ -116,7 +116,10 @@ def judge_position(d: Desk, position_id: str, exit_reason: str = "") -> None:
     nothing_open = not bought and not sold and not d.book.exits_of(position_id)
     entry = d.book.orders.get(d.book.by_intent.get(position_id, ""))
     entry_over = entry is None or entry.status.terminal
-    left = is_dust(d, position)
+    if position.short_size > ZERO and nothing_open and entry_over:
+        d.book.put_position(position)
+        position = _cover(d, position)
+    left = position.short_size == ZERO and is_dust(d, position)
     if position.sold_size > ZERO and nothing_open and entry_over and left and not position.outcome:
         position = evolve(position, outcome=_outcome(d, position))
     over = position.booked_size == ZERO and nothing_open and entry_over
@@ -134,6 +137,33 @@ def judge_position(d: Desk, position_id: str, exit_reason: str = "") -> None:
         )
     else:
         d.gone(fingerprint)
+
+
+def _cover(d: Desk, short: Position) -> Position:
+    """What was sold beyond `short`'s size came from another position of ours: book it there, at its cost with fees.
+
+    Happens when an exit of unknown fate was given up and filled after all. No cash moves and none is invented.
+    """
+    for key in list(d.book.open_positions):
+        other = d.book.positions[key]
+        if key == short.position_id or other.product_id != short.product_id or other.booked_size <= ZERO:
+            continue
+        size = min(other.booked_size, short.short_size)
+        unit_usd = (other.cost_usd + other.fees_usd) / other.booked_size
+        event_id = derived_id("cover", short.position_id, key, plain(short.sold_size), plain(other.booked_size))
+        _by_hand(d, other, Side.SELL, size, other.average_price, EXTERNAL, event_id)
+        _by_hand(d, short, Side.BUY, size, unit_usd, ADOPTED, event_id)
+        short = d.book.positions[short.position_id]
+        d.stand(
+            f"covered:{event_id}",
+            "warning",
+            f"{short.product_id}: exits of position {short.position_id} sold {plain(size)} of position {key}; both are booked so",
+            for_s=TOLD_S,
+        )
+        judge_position(d, key)
+        if short.short_size <= ZERO:
+            break
+    return short
 
 
 def _outcome(d: Desk, position: Position) -> str:

@@ -618,6 +618,44 @@ def test_beside_coins_of_others_an_exit_is_a_limit_that_dies_within_seconds() ->
     assert body.end_time_s is not None and body.end_time_s <= host.now.venue_s + 2 + 10 + 1
 
 
+def test_another_position_of_the_coin_counts_as_coins_beside_it() -> None:
+    host = Host().active()
+    host.bought("1")
+    two_positions(host)
+    host.tell(exit_order(host, host.book.positions[0].position_id, style="ioc"))
+    assert host.last(PlaceOrder).body.style is OrderStyle.LIMIT_GTD
+
+
+def two_positions(host: Host) -> None:
+    """A second position of the same coin, long after the first one's cooldown."""
+    host.run(2000.0, answer=quiet_venue(host))
+    host.bought("1", "90", "v2", n=2)
+    assert len(host.book.positions) == 2
+
+
+def test_what_a_given_up_exit_sold_after_all_is_booked_where_it_came_from() -> None:
+    host = Host().active()
+    host.bought("1", "100")
+    two_positions(host)
+    first, second = host.book.positions
+    host.tell(exit_order(host, first.position_id, n=0, reason="target"))
+    lost = host.last(PlaceOrder)
+    host.tell(outcome(lost, OutcomeKind.NOT_SENT, reason="late"))
+    host.tell(exit_order(host, first.position_id, n=1, reason="target"))
+    sale = host.last(PlaceOrder)
+    for place, vid in ((sale, "v5"), (lost, "v6")):
+        host.tell(update(place, vid, "filled", "1", "120"))
+        host.run(1.0)
+        host.answer_query(QueryKind.FILLS, fill(place, vid, "e" + vid, "1", "120", at_s=host.now.venue_s))
+    assert host.book.positions == ()
+    book = host.machine.desk.book
+    assert {p.booked_size for p in book.positions.values()} == {D(0)}
+    realised = sum((c.realised_usd for c in book.closes.values()), D(0))
+    assert realised == book.meta.cash_usd == D(240) - D(190) - D(2)
+    assert any(c.startswith("oms:covered") for c in host.conditions())
+    assert book.positions[second.position_id].closed_s is not None
+
+
 def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_position() -> None:
     host = Host().active()
     host.bought("1")

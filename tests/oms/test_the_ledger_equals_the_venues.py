@@ -262,6 +262,7 @@ LIFE = [
     lag_s=st.sampled_from([0.0, 3.0, 20.0]),
     cancel_s=st.sampled_from([0.0, 1.0]),
 )
+@example(steps=random_steps(752), settle_s=4.0, lag_s=20.0, cancel_s=0.0)  # a lost exit sold another position's coins
 @example(steps=LIFE, settle_s=4.0, lag_s=3.0, cancel_s=1.0)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_sequence_of_events_ends_in_the_venues_own_ledger_to_the_cent(
