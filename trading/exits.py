@@ -73,6 +73,7 @@ from trading.values import ZERO, derived_id
 
 TICK_S = 0.5
 UNKNOWN_EXIT_S = 5.0
+PARTIAL = ("trim",)
 
 
 class ExitsMachine(QuietMachine):
@@ -220,7 +221,7 @@ class ExitsMachine(QuietMachine):
         wait_s = wait_after(position.last_exit_ended, watch.failures, self._settings)
         watch.failures = watch.failures + 1 if wait_s else 0
         watch.not_before_boot_s = now.boot_s + max(wait_s, self._settings.retry_s)
-        if watch.reason in ("trim", "purge_ineligible") and position.seen_size < before.seen_size:
+        if watch.reason in PARTIAL and position.seen_size < before.seen_size:
             sold = before.seen_size - position.seen_size
             watch.wanted -= sold
             if watch.wanted <= ZERO:
@@ -278,10 +279,14 @@ class ExitsMachine(QuietMachine):
         if not self._state().exits:
             return []
         settings = self._settings
-        leaves = min(watch.wanted, held_size(position)) - position.exits_open_size
+        # A trim sells its part; everything else leaves wholly, whatever was bought since.
+        wanted = held_size(position)
+        if watch.reason in PARTIAL:
+            wanted = min(watch.wanted, wanted)
+        leaves = wanted - position.exits_open_size
         if leaves <= ZERO and position.unknown_exits and now.boot_s >= watch.sent_boot_s + UNKNOWN_EXIT_S:
             # An exit of unknown fate must not lock the door (protocol section 3 rule 7): ask again, oms's rule decides.
-            leaves = min(watch.wanted, held_size(position))
+            leaves = wanted
         out = self._teller.not_flat(watch, now)
         if leaves <= ZERO or now.boot_s < watch.not_before_boot_s:
             return out

@@ -98,6 +98,7 @@ def test_nothing_foreign_is_ever_sold(own, others, path, nav, ineligible):
         assert Decimal(0) < order.base_size <= own[order.product_id]
 
 
+@settings(deadline=None)
 @given(
     held, st.decimals(min_value=100, max_value=100_000, places=0), st.decimals(min_value=70, max_value=130, places=2)
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decisions.build import T0, at, bar, quote
@@ -149,6 +149,7 @@ def test_a_short_gap_is_filled_flat_and_a_long_one_starts_anew():
     assert series.count == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(50, 150), min_size=70, max_size=140))
 def test_true_moves_are_against_the_price_of_that_time(closes):
     series = FineSeries()
@@ -201,6 +202,7 @@ def test_a_feed_without_heartbeat_is_silent():
     assert quote_problem(old, at(), LIMITS) == "feed_silent"
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-0.02, 0.02), min_size=5, max_size=60), st.floats(0.06, 0.5), st.booleans())
 def test_no_single_tick_is_ever_believed_and_n_that_agree_always_are(moves, jump, up):
     guard = OutlierGuard(5.0, 8.0, 3)

@@ -384,6 +384,14 @@ def test_an_unknown_exit_does_not_lock_the_door():
     assert found[0].n == 1
 
 
+def test_what_was_bought_while_leaving_leaves_too():
+    machine = exits()
+    slide(machine, [96, 93])
+    machine.handle(book(2, positions=(position(exit_n=1, exits_open_size=D("0.1")),)), at(2.5))
+    machine.handle(book(3, positions=(position(size="0.25", exit_n=1, last_exit_ended="canceled"),)), at(2.8))
+    assert orders(machine.on_quote(quote(93, at(3.1)), at(3.1)))[0].base_size == D("0.25")
+
+
 def test_dust_is_ignored():
     machine = exits(position(dust=True))
     assert machine.products() == ()

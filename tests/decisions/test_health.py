@@ -229,6 +229,7 @@ def check_hysteresis(readings, rule):
 steps = st.lists(st.tuples(st.floats(0.01, 5.0), st.one_of(st.none(), st.floats(0, 10))), min_size=1, max_size=300)
 
 
+@settings(deadline=None)
 @given(steps, st.floats(1, 60), st.booleans())
 def test_no_breaker_flaps_faster_than_its_hysteresis(readings, hold_s, above):
     opens, closes = (6.0, 2.0) if above else (2.0, 6.0)

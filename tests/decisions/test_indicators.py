@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading.indicators import Atr, Ema, RollingMax, RollingMedian, RollingStats, RollingSum, Rsi, Vwap
@@ -14,6 +14,7 @@ prices = st.lists(st.floats(min_value=0.5, max_value=2000.0), min_size=1, max_si
 SIZE = 7
 
 
+@settings(deadline=None)
 @given(prices)
 def test_rolling_windows_equal_their_definitions(values):
     stats, total, top, middle = RollingStats(SIZE), RollingSum(SIZE), RollingMax(SIZE), RollingMedian(SIZE)
@@ -33,6 +34,7 @@ def test_rolling_windows_equal_their_definitions(values):
         assert stats.ready == total.ready == top.ready == (at + 1 >= SIZE)
 
 
+@settings(deadline=None)
 @given(prices)
 def test_ema_and_rsi_equal_their_recursions(values):
     ema, rsi = Ema(5), Rsi(14)
@@ -57,6 +59,7 @@ def test_ema_and_rsi_equal_their_recursions(values):
         assert rsi.value == pytest.approx(100 * up / both if both > 0 else 50.0, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(1, 100), st.floats(0, 5), st.floats(0, 50)), min_size=1, max_size=60))
 def test_atr_and_vwap_equal_their_definitions(rows):
     atr, vwap = Atr(5), Vwap(4)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decisions.build import T0, D, RiskWorld, at, book, position, proposal, quote, rows_of, saves, sends
@@ -19,6 +19,7 @@ from trading.money import HighWater, loss_pct
 usd = st.decimals(min_value=1, max_value=1_000_000, places=2)
 
 
+@settings(deadline=None)
 @given(
     nav=usd,
     peak=st.decimals(min_value=1, max_value=3, places=3),

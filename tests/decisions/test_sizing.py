@@ -164,16 +164,19 @@ def within_all(one: SizingInputs) -> None:
     assert found.notional_usd <= wish_usd(one, SizingSettings())[0] or found.binding != "tier_base"
 
 
+@settings(deadline=None)
 @given(drawn, st.sampled_from(RAISED), positive, st.booleans())
 def test_raising_any_limit_never_shrinks_the_size(one, name, more, bump):
     monotone(one, name, more, bump=bump)
 
 
+@settings(deadline=None)
 @given(drawn, positive, st.booleans())
 def test_loosening_any_setting_never_shrinks_the_size(one, more, bump):
     monotone_in_settings(one, more, bump=bump)
 
 
+@settings(deadline=None)
 @given(drawn)
 def test_a_size_is_within_every_limit(one):
     within_all(one)

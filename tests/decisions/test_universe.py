@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.decisions.build import (
@@ -324,6 +324,7 @@ def test_it_becomes_worse_at_once_and_better_after_two_hours_that_agree():
     assert "crash" in changes[:2]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([-20.0, -7.0, 0.0, 15.0]), min_size=5, max_size=60))
 def test_a_better_regime_is_never_believed_from_one_bar(moves):
     settings = RegimeSettings()
