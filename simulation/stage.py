@@ -19,8 +19,10 @@ from collections.abc import Callable
 from typing import Any
 
 from simulation.carrier import Carrier
+from simulation.keeper import Keeper
 from simulation.process import Process, RestartPolicy, Shell, Spec, State
 from simulation.store import MemoryStore
+from supervision.spec import SupervisorSpec
 from trading.machine import Incarnation, Machine, PeerRestarted
 from trading.messages.control import ChildState, Condition, TreeState
 from trading.messages.market import Bar
@@ -61,6 +63,8 @@ class VirtualStage(Carrier):
         self.role_lock = True
         self.specs: dict[str, Spec] = {}
         self.lingering: list[Process] = []
+        self.keepers: dict[str, Keeper] = {}
+        self._seed = seed
         self._counter = 0
 
     # -- processes ----------------------------------------------------------------------------------------------
@@ -87,6 +91,23 @@ class VirtualStage(Carrier):
         self.specs[role] = Spec(role, factory, parent, shell, bell, restart, store or MemoryStore(role))
         if start:
             self.start(role)
+
+    def keep(self, role: str, spec: SupervisorSpec) -> None:
+        """`role` is a supervisor: its children (roles added with start=False and parent=role) live by its core's word."""
+        self.keepers[role] = Keeper(self, role, spec, self._seed)
+
+    def fork(self, role: str) -> None:
+        """A supervisor's core starts a child."""
+        old = self.processes.get(role)
+        if old is None or not old.alive:
+            self._fork(self.specs[role])
+
+    def tell_ready(self, process: Process) -> None:
+        """Its supervisor hears that it is ready (or parked, which lets an ordered start go on)."""
+        parent = self.specs[process.role].parent
+        keeper = self.keepers.get(parent) if parent else None
+        if keeper is not None:
+            keeper.ready(process.role)
 
     def remove(self, role: str) -> None:
         """End a role for good (a symbol that the universe dropped); its store is kept."""
@@ -150,6 +171,7 @@ class VirtualStage(Carrier):
                 process.state = State.PARKED
                 self._life(process, "parked")
                 self._publish(process)
+                self.tell_ready(process)
             self._condition(process, True, f"the store of {process.role} does not take writes: {error}")
             self.after(self.policy.probe_s, lambda: self._try_ready(process))
             return
@@ -171,6 +193,11 @@ class VirtualStage(Carrier):
                 if product_id in self.slots:
                     process.dirty[product_id] = None
             self._drain_mailbox(process)  # mail that came between fork and Ready
+            keeper = self.keepers.get(process.role)
+            if keeper is not None:
+                keeper.begin(process)
+                return
+            self.tell_ready(process)
             for spec in self.specs.values():
                 if spec.parent == process.role:
                     self.start(spec.role)
@@ -226,6 +253,11 @@ class VirtualStage(Carrier):
         if self.lingering:
             self.lingering = [old for old in self.lingering if old.alive]
         spec.deaths += 1
+        keeper = self.keepers.get(spec.parent) if spec.parent else None
+        if keeper is not None:
+            if spec.restart and self.restarting and self.processes.get(process.role) is process:
+                keeper.exited(process)
+            return
         if spec.restart and self.restarting and not spec.starting and self.processes.get(process.role) is process:
             spec.starting = True
             self.after(self.policy.delay_s(spec.deaths), lambda: self._restart(spec))

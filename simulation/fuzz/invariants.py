@@ -79,8 +79,9 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
 
     def sent(self, process: Process, role: str, message: object, now: Instant) -> None:
         if isinstance(message, Approved):
+            if message.approval_id not in self.approvals:  # its repeats were judged before
+                self._leases(message, now)
             self.approvals[message.approval_id] = message
-            self._leases(message, now)
         elif isinstance(message, PlaceOrder) and role == "gateway":
             author = self.author.get(message.client_order_id, process.incarnation)
             if author != process.incarnation:

@@ -90,7 +90,7 @@ class Ground:
         self.author: dict[str, tuple[int, int]] = {}  # which incarnation of oms made an intent
         self.heard: dict[str, float] = {}  # owner of a permission -> when it last told risk
         self.paused_since: float | None = None
-        self._committing: Process = self.stage.processes["oms"]
+        self._committing: Process  # whose commit is being looked at
         self.ready_beat_boot_s = self.stage.boot_s
         self._recent: deque[float] = deque()
         self._obligations: list[tuple[float, int, Callable[[], None]]] = []

@@ -102,7 +102,8 @@ class VenueChecks(Ground):
         coid = order.client_order_id
         row = self.intents.get(coid)
         if row is None:
-            self.broken("I1", f"{coid} leaves and no intent row was committed")
+            if self.lost_at is None:
+                self.broken("I1", f"{coid} leaves and no intent row was committed")
             return
         approval = str(row["approval_id"])
         if order.purpose is Purpose.ENTRY:

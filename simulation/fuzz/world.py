@@ -19,6 +19,7 @@ from simulation.fuzz.schedule import Item, Schedule
 from simulation.fuzz.scripted import Proposer, Publisher, Trigger
 from simulation.fuzz.settings import machine_settings
 from simulation.fuzz.shells import Files, GuardianShell, MainShell, Sweeping
+from simulation.fuzz.tree import tree_of
 from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, WireSettings, words_of
 from simulation.fuzz.wire import GatewayWire
 from simulation.process import Crash, Process, RestartPolicy
@@ -51,7 +52,7 @@ PRICES = {
 }
 USD = Decimal(10_000)
 WARM_UP_S = 8.0
-SUPERVISORS = ("safety", "venue", "trading", "feeds", "symbols")
+SUPERVISORS = ("safety", "venue", "trading", "feeds", "symbols", "ops")
 
 
 class Supervisor(QuietMachine):
@@ -156,48 +157,59 @@ class World(Happenings):
         products = tuple(self.products.values())
         tiers = {p: next(name for name, tier in s.tiers.items() if p in tier.products) for p in self.products}
         stage.add(
-            "main", lambda me: ConductorMachine(settings=_conductor(), me=me), shell=self.main_shell, restart=False
+            "main",
+            lambda me: ConductorMachine(settings=_conductor(), me=me),
+            shell=self.main_shell,
+            restart=False,
+            start=False,
         )
-        stage.run_for(0.03)
-        stage.add("root", Supervisor, parent="main", restart=False)
-        stage.run_for(0.03)
-        for name in SUPERVISORS:
-            stage.add(name, Supervisor, parent="root")
-        stage.run_for(0.03)
+        stage.add("root", Supervisor, parent="main", restart=False, start=False)
+        tree = tree_of(tuple(self.products))
+        stage.keep("root", tree)
+        for supervisor in tree.children:
+            stage.add(supervisor.id, Supervisor, parent="root", start=False)
+            stage.keep(supervisor.id, supervisor.start)
         stage.add(
             "kill_switch",
             lambda me: KillSwitchMachine(settings=KillSwitchSettings(), me=me, products=tuple(self.products), protections=p),
-            parent="safety", shell=self.kill_shell, store=self.kill_store,
+            parent="safety", shell=self.kill_shell, store=self.kill_store, start=False,
         )  # fmt: skip
-        stage.add("health_monitor", lambda me: HealthMonitorMachine(settings=s.health, me=me), parent="safety")
+        stage.add(
+            "health_monitor", lambda me: HealthMonitorMachine(settings=s.health, me=me), parent="safety", start=False
+        )
         for kind, parent in (("universe", "trading"), ("catalog", "feeds")):
             stage.add(
                 kind,
                 lambda me, kind=kind: Publisher(me=me, kind=kind, products=products, tiers=tiers, every_s=1.2),  # type: ignore[misc]
                 parent=parent,
+                start=False,
             )
         stage.add(
             "gateway",
             lambda me: GatewayMachine(me=me, fences=self.files.fences, settings=GatewaySettings(), protections=p),
-            parent="venue", shell=self.gateway_wire,
+            parent="venue", shell=self.gateway_wire, start=False,
         )  # fmt: skip
         stage.add(
             "oms",
             lambda me: OmsMachine(settings=s.oms, me=me, tag=self.tag, products=tuple(self.products), protections=p),
             parent="trading",
             bell=False,
+            start=False,
         )
-        stage.add("exits", lambda me: ExitsMachine(settings=s.exits, me=me, caps=s.risk.caps), parent="trading")
+        stage.add(
+            "exits", lambda me: ExitsMachine(settings=s.exits, me=me, caps=s.risk.caps), parent="trading", start=False
+        )
         stage.add(
             "risk",
             lambda me: FallibleRisk(world=self, settings=s.risk, me=me, tiers=s.tiers, themes=s.themes, strategies=s.strategies, guards=s.guards),
-            parent="trading", bell=False,
+            parent="trading", bell=False, start=False,
         )  # fmt: skip
         for product_id in self.products:
             stage.add(
                 f"symbol:{product_id}",
                 lambda me, product_id=product_id: Proposer(me=me, product=self.products[product_id]),  # type: ignore[misc]
                 parent="symbols",
+                start=False,
             )
         stage.add(
             "guardian",
@@ -205,7 +217,8 @@ class World(Happenings):
             shell=self.guardian_shell,
         )
         for role in ("alerts", "operator"):
-            stage.add(role, Supervisor, parent="root")
+            stage.add(role, Supervisor, parent="ops", start=False)
+        stage.start("main")
         self._market()
         self._main_host()
 
@@ -365,7 +378,7 @@ class World(Happenings):
             root = stage.processes.get("root")
             same_run = root is not None and root.incarnation[0] == main.incarnation[0]
             if root is not None and same_run and not root.alive and stage.restarting:
-                stage.post("main", RootEnded(reason=root.reason))
+                stage.post("main", RootEnded(reason=root.reason, gave_up=bool(stage.keepers["root"].gave_up)))
             elif root is not None and root.alive and not root.stopped:
                 stage.post("main", stage.tree_state())
             if self.files.guardian_run >= main.incarnation[0]:
