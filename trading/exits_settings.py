@@ -32,7 +32,7 @@ class ExitsSettings:
 
     told_after_tries, told_after_s: when a person hears that a position is not flat yet. repeat_s: how often an
     unanswered ExitOrder is repeated. retry_s: after an exit that ended without making it flat (its fill
-    may still be on its way). wait_s: after NotSent or Rejected. feed_alive_s_max, rest_age_s_max: what counts as
+    may still be on its way); booking_s: after one that was filled wholly. wait_s: after NotSent or Rejected. feed_alive_s_max, rest_age_s_max: what counts as
     a deciding price. query_s, no_price_critical_s: asking by REST when there is none. outlier_*: as in data guards, and a
     suspect price that stands for `outlier_stand_s` on a living feed is believed. crash_stop_factor: in regime crash the
     distance to the stop shrinks to this share, but not below `crash_stop_pct_min`.
@@ -45,6 +45,7 @@ class ExitsSettings:
     repeat_s: float = 0.5
     valid_s: float = 2.0
     retry_s: float = 0.2
+    booking_s: float = 3.0
     wait_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 10.0)
     feed_alive_s_max: float = 10.0
     rest_age_s_max: float = 5.0

@@ -193,6 +193,15 @@ def test_the_next_try_has_the_next_number_and_more_tolerance():
     assert second.limit_price < first.limit_price
 
 
+def test_after_a_whole_fill_it_waits_for_the_booking_and_asks_again_only_if_that_stays_away():
+    machine = exits()
+    slide(machine, [96, 93])
+    machine.handle(book(2, positions=(position(exit_n=1, exits_open_size=D("0.1")),)), at(2.5))
+    machine.handle(book(3, positions=(position(exit_n=1, last_exit_ended="filled"),)), at(2.8))
+    assert orders([*machine.on_quote(quote(93, at(3.5)), at(3.5)), *machine.handle(Woke("tick"), at(3.5))]) == []
+    assert orders(machine.on_quote(quote(93, at(5.9)), at(5.9)))
+
+
 def test_after_a_rejection_it_waits_one_two_four_up_to_ten_seconds():
     machine = exits()
     slide(machine, [96, 93])
