@@ -220,7 +220,7 @@ class ExitsMachine(QuietMachine):
         watch.tries += 1
         wait_s = wait_after(position.last_exit_ended, watch.failures, self._settings)
         watch.failures = watch.failures + 1 if wait_s else 0
-        if (position.last_exit_ended or "").lower() == "filled":
+        if (position.last_exit_ended or "").lower().startswith("filled"):
             # All of it was sold; the position shows it when the fill is booked.
             wait_s = self._settings.booking_s
         watch.not_before_boot_s = now.boot_s + max(wait_s, self._settings.retry_s)

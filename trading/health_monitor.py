@@ -16,9 +16,10 @@ supervisors' tree: a core role that is down, parked or deaf opens `supervision`.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, ClassVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from trading.breakers import BreakerRule, BreakerState
 from trading.machine import (
@@ -131,25 +132,24 @@ class Heard:
     incarnation: Incarnation
 
 
-@frozen
 class Rate:
     """Turns a counter since a role's start into a count of the last 600 s, across restarts of the role."""
 
-    seen: list[tuple[float, float]] = field(factory=list)
+    __slots__ = ("_last", "_rises")
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._rises: deque[tuple[float, float]] = deque()
 
     def add(self, boot_s: float, value: float) -> float:
-        """Rises of `value` within 600 s; a fall means that the counter began anew."""
-        if self.seen and value < self.seen[-1][1]:
-            self.seen.append((boot_s, 0.0))
-        self.seen.append((boot_s, value))
-        while len(self.seen) > 2 and self.seen[1][0] < boot_s - 600.0:
-            del self.seen[0]
-        if len(self.seen) > 1500:
-            del self.seen[1::2]
-        rises = 0.0
-        for (_, older), (_, newer) in zip(self.seen, self.seen[1:], strict=False):
-            rises += max(0.0, newer - older)
-        return rises
+        """The rises of `value` within 600 s; a fall means that the counter began anew, at zero."""
+        last = self._last
+        if last is not None and value != last:
+            self._rises.append((boot_s, value - last if value > last else value))
+        self._last = value
+        while self._rises and self._rises[0][0] < boot_s - 600.0:
+            self._rises.popleft()
+        return sum(rise for _, rise in self._rises)
 
 
 class HealthMonitorMachine(QuietMachine):
