@@ -145,10 +145,13 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     """Mode R: a few proposals and market moves in some seconds, and one to six faults among them."""
     chance = random.Random(f"short:{seed}")
     quirks = _quirks(chance)
-    safety_s = chance.choice((4.0, 6.0, 6.0, 10.0)) if chance.random() < 0.95 else chance.choice((30.0, 120.0))
+    pick = chance.random()
+    safety_s = chance.choice(
+        (1.5, 2.0, 2.5) if pick < 0.6 else (4.0, 6.0) if pick < 0.9 else (10.0,) if pick < 0.97 else (30.0, 120.0)
+    )
     items = _business(chance, safety_s, chance.randint(2, 5))
     items += _faults(chance, safety_s, chance.randint(1, 6))
-    heal = heal or chance.random() < 0.015
+    heal = heal or chance.random() < 0.01
     return Schedule(
         seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
         products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,
