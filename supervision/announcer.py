@@ -9,7 +9,7 @@ from supervision.messages import Announced, Answered, ChildRow, Envelope, Known,
 from supervision.unix_transport import framed
 
 if TYPE_CHECKING:
-    from supervision.supervisor import Supervisor
+    from supervision.relations import Relations
 
 EVERY_S = 0.1
 EVERY_S_PER_CHILD = 0.0025
@@ -22,7 +22,7 @@ COMPLETE_EVERY_S = 10.0
 class Announcer:
     """Knows what has been told and what has not."""
 
-    def __init__(self, root: Supervisor) -> None:
+    def __init__(self, root: Relations) -> None:
         self.root = root
         self.version = 0
         self.snapshots = 0

@@ -13,23 +13,17 @@ import os
 import random
 import signal
 import time
-from collections import deque
 from collections.abc import Hashable
 from typing import Any
 
-from attrs import define, frozen
+from attrs import frozen
 
-from supervision.actor import SupervisedActor
 from supervision.announcer import Announcer
 from supervision.core import Core
 from supervision.messages import (
-    Announced,
     Answered,
     AreYouThere,
     Call,
-    ChildRow,
-    Found,
-    GiveSnapshot,
     Incarnation,
     Init,
     Known,
@@ -39,62 +33,26 @@ from supervision.messages import (
     ProcessEnded,
     Ready,
     Relay,
-    Report,
     RootBorn,
     RootReady,
     SetDraining,
-    Snapshot,
     StopChild,
     WantedChildren,
-    Where,
 )
 from supervision.pulse import Pulses
 from supervision.records import Answer, AskStop, Began, Changed, Exit, Finish, Kill, Refuse, Start, State, Wake
+from supervision.relations import Body, Relations, Settings
 from supervision.spec import ChildSpec, SupervisorSpec, actor_class
 from supervision.unix_base import leave
-from supervision.unix_transport import address_at, framed, path_of
+from supervision.unix_transport import address_at, path_of
 from supervision.words import Words, clear_below, leave_words, take_words
 
 REPORT_EVERY_S = 1.0
 CALLS_MAX = 1000
-SEEKERS_MAX = 100
-PORTION = 12
-PORTION_EVERY_S = 0.001
 
 
-@frozen
-class Settings:
-    """What `supervision.start` was told, for every supervisor."""
-
-    folder: str
-    lock_folder: str
-    hang_deadline_s: float
-    run_number: int
-    listeners: tuple[str, ...]
-    main: Any
-    """Main's address."""
-
-
-@define
-class Body:
-    """The process that a child id has now."""
-
-    child_id: str
-    pid: int
-    path: str
-    incarnation: Incarnation
-    born_s: float
-    killed: str = ""
-    """Why we killed it."""
-    mailbox_age_s: float = 0.0
-    rss_bytes: int = 0
-    dropped: int = 0
-
-
-class Supervisor(SupervisedActor):
+class Supervisor(Relations):
     """Hosts one `Core`. `args` is its `SupervisorSpec`."""
-
-    core: Core
 
     # ---- life ---------------------------------------------------------------------------------------------------------------
 
@@ -102,25 +60,17 @@ class Supervisor(SupervisedActor):
         self.settings: Settings = message.settings
         self.spec: SupervisorSpec = message.args
         self.core = Core(self.child_id, self.spec)
-        self.bodies: dict[str, Body] = {}
+        self._begin_relations()
         self.by_pid: dict[int, Body] = {}
         self.by_path: dict[str, Body] = {}
         self.pulses = Pulses({})
         self.last_counter = 0
-        self.dirty: dict[str, None] = {}
-        self.rows: dict[str, ChildRow] = {}
-        """The whole subtree, as last reported."""
-        self.outbox: deque[tuple[str, bytes]] = deque()
         self.is_root = self.child_id == "root"
         self.announcer = Announcer(self) if self.is_root else None
-        self.calls: dict[tuple[str, int], tuple[Any, str, Incarnation | None]] = {}
-        """Root: calls passed on to nested supervisors: who asked, whom, in which life."""
         if self.is_root:
             self.directory.merge([Known("root", self.incarnation, self._own_transport.my_path)])
             self._own_transport.urgent_paths.add(path_of(self.settings.main))
             self._own_transport.post(self.settings.main, RootBorn(os.getpid()))
-        self.seekers: dict[str, list[tuple[Any, int]]] = {}
-        """Root: who waits to learn where a child is that is being started."""
         self.wake_in("report", REPORT_EVERY_S)
         self._do(self.core.begin(time.monotonic()))
 
@@ -365,46 +315,6 @@ class Supervisor(SupervisedActor):
         elif self.calls.pop((path_of(message.reply_to), message.answer.request), None) is not None:
             self._own_transport.post(message.reply_to, message.answer)
 
-    def receiveMsg_Where(self, message: Where, sender: Any) -> None:  # noqa: N802
-        if message.child == "root":
-            self._own_transport.post(sender, Found(message.request, "running", "root", self._own_transport.my_path))
-            return
-        if isinstance(message.child, str):
-            row = self.rows.get(message.child)
-        else:
-            row = next((row for row in self.rows.values() if row.pid == message.child), None)
-        if row is None or message.supervisor_id not in (None, row.supervisor):
-            self._own_transport.post(sender, Found(message.request, None))
-        elif not self._tell_seeker(row, sender, message.request):
-            if message.wait:
-                seekers = self.seekers.setdefault(row.id, [])
-                seekers.append((sender, message.request))
-                del seekers[:-SEEKERS_MAX]
-            else:
-                self._own_transport.post(sender, Found(message.request, row.state, row.id))
-
-    def _tell_seeker(self, row: ChildRow, seeker: Any, request: int) -> bool:
-        """Where a child is, once that is clear: it runs, or it is down and stays so. False while it is being started."""
-        if row.state in ("starting", "restarting") or (row.state == "running" and row.path is None):
-            return False
-        path = row.path if row.state == "running" else None
-        self._own_transport.post(seeker, Found(request, row.state, row.id, path))
-        return True
-
-    def _tell_seekers(self, report: Report) -> None:
-        for child_id in report.gone:
-            for seeker, request in self.seekers.pop(child_id, ()):
-                self._own_transport.post(seeker, Found(request, None))
-        for row in report.rows:
-            if row.id in self.seekers:
-                self.seekers[row.id] = [each for each in self.seekers[row.id] if not self._tell_seeker(row, *each)]
-                if not self.seekers[row.id]:
-                    del self.seekers[row.id]
-
-    def receiveMsg_GiveSnapshot(self, message: GiveSnapshot, sender: Any) -> None:  # noqa: N802
-        assert self.announcer is not None
-        self._own_transport.post(sender, Snapshot(message.request, self.announcer.snapshot()))
-
     def receiveMsg_AreYouThere(self, message: AreYouThere, sender: Any) -> None:  # noqa: N802
         self._own_transport.post(sender, message)
 
@@ -415,116 +325,6 @@ class Supervisor(SupervisedActor):
     def receive_from(self, _sender_id: str, sender_incarnation: Incarnation, body: Any) -> None:
         if isinstance(body, WantedChildren):
             self._do(self.core.wanted((sender_incarnation, body.version), body, time.monotonic()))
-
-    # ---- what the tree knows about itself ---------------------------------------------------------------------------------------------
-
-    def _own_handled(self) -> None:
-        if self.dirty:
-            self._flush_rows()
-
-    def row(self, child_id: str) -> ChildRow:
-        child, body, now_s = self.core.children[child_id], self.bodies.get(child_id), time.monotonic()
-        state = str(child.state)
-        if child.state is State.STOPPING:
-            state = "running"
-        elif child.state is State.STARTING and child.restarting:
-            state = "restarting"
-        return ChildRow(
-            id=child_id,
-            supervisor=self.child_id,
-            type=str(child.spec.type),
-            state=state,
-            pid=child.pid,
-            incarnation=body.incarnation if body else None,
-            restarts=self.core.restarts_of(child, now_s),
-            mailbox_age_s=body.mailbox_age_s if body else 0.0,
-            rss_bytes=body.rss_bytes if body else 0,
-            dropped=body.dropped if body else 0,
-            uptime_s=now_s - body.born_s if body else 0.0,
-            reason=child.reason,
-            dynamic=self.spec.dynamic,
-            path=body.path if body and child.state is not State.STARTING else None,
-        )
-
-    def _flush_rows(self) -> None:
-        dirty, self.dirty = list(self.dirty), {}
-        rows = tuple(self.row(child_id) for child_id in dirty if child_id in self.core.children)
-        gone = tuple(child_id for child_id in dirty if child_id not in self.core.children)
-        if rows or gone:
-            self._report(Report(rows, gone))
-
-    def _report_all(self) -> None:
-        self._report(Report(tuple(self.row(child_id) for child_id in self.core.children), news=False))
-        if self.announcer is not None:
-            self.announcer.every_second()
-
-    def receiveMsg_Report(self, message: Report, _sender: Any) -> None:  # noqa: N802
-        self._report(message)
-
-    def _report(self, report: Report) -> None:
-        """Remember rows of the subtree and pass them on; root announces what is new in them."""
-        for child_id in report.gone:
-            self.rows.pop(child_id, None)
-        for row in report.rows:
-            self.rows[row.id] = row
-        if self.announcer is not None:
-            if self.seekers:
-                self._tell_seekers(report)
-            self.announcer.reported(report)
-        else:
-            self._own_transport.post(self._own_supervisor, report)
-
-    def _drop_subtree(self, supervisor_id: str) -> None:
-        """A nested supervisor is dead, so everybody below it is."""
-        below, found = {supervisor_id}, True
-        while found:
-            more = {row.id for row in self.rows.values() if row.supervisor in below} - below
-            found = bool(more)
-            below |= more
-        if gone := tuple(below - {supervisor_id}):
-            self._report(Report((), gone))
-
-    def _own_on_announced(self, message: Announced, sender: Any) -> None:
-        super()._own_on_announced(message, sender)
-        self.pass_on(message)
-
-    def pass_on(self, message: Announced) -> None:
-        """Tell our children; those who hear of static ones only get less."""
-        frames: dict[str, bytes] = {}
-        for child_id, body in self.bodies.items():
-            hears = "all" if body.child_id not in self.core.children else self._hears(child_id)
-            if hears == "none":
-                continue
-            if hears not in frames:
-                entries = (
-                    message.entries
-                    if hears == "all"
-                    else tuple(entry for entry in message.entries if not entry.dynamic)
-                )
-                frames[hears] = (
-                    framed(Announced(message.version, message.complete, entries))
-                    if entries or message.complete
-                    else b""
-                )
-            if frames[hears]:
-                self.outbox.append((body.path, frames[hears]))
-        self._post_some()
-
-    def _post_some(self) -> None:
-        """Announcements leave in portions: whoever hears one wakes up, and a child that is just starting needs a processor too."""
-        for _ in range(min(PORTION, len(self.outbox))):
-            self._own_transport.post_frame(*self.outbox.popleft())
-        if self.outbox:
-            self.wake_in("post some", PORTION_EVERY_S)
-
-    def _hears(self, child_id: str) -> str:
-        spec = self.core.children[child_id].spec
-        return "all" if isinstance(spec.start, SupervisorSpec) else spec.hears
-
-    def _to_supervisors(self, message: Any) -> None:
-        for child_id, body in self.bodies.items():
-            if child_id in self.core.children and isinstance(self.core.children[child_id].spec.start, SupervisorSpec):
-                self._own_transport.post(address_at(body.path), message)
 
 
 @frozen

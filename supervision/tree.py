@@ -50,8 +50,8 @@ from supervision.messages import (
     WhichChildren,
 )
 from supervision.processes import descendants, has_ended, kill_for_sure
+from supervision.relations import Settings
 from supervision.spec import ChildSpec, SupervisorSpec, check_child, check_tree
-from supervision.supervisor import Settings
 from supervision.unix_base import MainTransport, UnixBase, fill_streams
 from supervision.unix_transport import LaneEnded, address_at, listens_at, path_of
 from supervision.words import take_words
