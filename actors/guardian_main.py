@@ -10,13 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-from actors.guardian import Guardian
-from actors.guarding import recall
 from exchange.coinbase import fences
 from telemetry import log
 
 LOCK = "guardian.lock"
 LOOP_S = 0.1
+SETTLE_S = 2.0
+"""A starting bot needs both cores: what is big is imported a moment later, long before this process could have to act."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +41,10 @@ def main(argv: list[str] | None = None) -> int:
             if beat is not None and said.run and (beat.run > said.run or beat.state == "stopped"):
                 return 0
             time.sleep(0.5)
+    time.sleep(SETTLE_S)
+    from actors.guardian import Guardian
+    from actors.guarding import recall
+
     while (known := recall(said.data_dir)) is None:
         time.sleep(0.5)
     guardian = Guardian(known[0], said.run, stays=said.stays)

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict
+from attrs import asdict, frozen
 
 from actors.plan import EmbeddedVenue, RunPlan
 from actors.processes import ROOT, started_ticks
 from exchange.coinbase.endpoints import Endpoints
 from state.files import write_durably
+from trading.guardian import GuardianSettings
 
 MAIN = "main.json"
 GOES_HOME_S = 0.5
@@ -31,9 +32,17 @@ def remember(plan: RunPlan) -> None:
         "mode": plan.mode,
         "market": plan.market,
         "embedded": None if plan.venue is None else list(plan.venue.options),
+        "guardian": asdict(plan.section("guardian", GuardianSettings)),
         "endpoints": None if plan.endpoints is None else asdict(plan.endpoints),
     }
     write_durably(plan.run_folder / MAIN, json.dumps(said).encode())
+
+
+@frozen
+class _Sections:
+    """The part of a configuration that the guardian's process needs."""
+
+    guardian: GuardianSettings
 
 
 def recall(data_dir: Path) -> tuple[RunPlan, int, int] | None:
@@ -47,6 +56,7 @@ def recall(data_dir: Path) -> tuple[RunPlan, int, int] | None:
             market=said["market"],
             tag=said["tag"],
             run_number=said["run"],
+            config=_Sections(GuardianSettings(**said["guardian"])),
             venue=None if said["embedded"] is None else EmbeddedVenue(options=tuple(said["embedded"])),
             endpoints=None if said["endpoints"] is None else Endpoints(**said["endpoints"]),
         )

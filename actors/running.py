@@ -40,9 +40,9 @@ def prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[RunP
 def run(
     plan: RunPlan, view: View, signals: Signals, lock: InstanceLock, account: AccountLock, venue: VenueProcess | None
 ) -> int:
+    guardian = GuardianProcess(plan) if plan.with_guardian else None
     conducting = Conducting(plan, view)
     _start_tree(conducting, lock, view)
-    guardian = GuardianProcess(plan) if plan.with_guardian else None
     # Only now: a child would close the log's descriptor by its number, which there means something else.
     log.set_up(plan.data_dir / "logs", "main")
     view.open()

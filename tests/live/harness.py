@@ -20,7 +20,7 @@ from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
-    "symbol.entry.ttl_s=6.0",
+    "symbol.entry.ttl_s=3.0",
     "risk.pacing.spacing_s=0.0",
     "risk.pacing.symbol_spacing_s=0.0",
     "risk.pacing.new_trades_per_hour_max=100",
