@@ -91,6 +91,7 @@ class Tree:
         self._root_path = ""
         self._ready = False
         self._stopped = False
+        self._admin_buried = False
         self._requests = 0
         self._answers: dict[int, Any] = {}
         self._mail: list[tuple[str, Any]] = []
@@ -130,7 +131,7 @@ class Tree:
         if self._root_fd is not None:
             if not has_ended(self._root_fd):
                 return False
-        elif not has_died(self.admin_pid) and listens_at(self._root_path):
+        elif not self._admin_buried and not has_died(self.admin_pid) and listens_at(self._root_path):
             return False
         if not self.reason:
             words = take_words(self._root_path)
@@ -139,7 +140,20 @@ class Tree:
 
     def alive(self) -> bool:
         """Whether root's process lives."""
-        return not self._stopped and self._root_fd is not None and not has_ended(self._root_fd)
+        if self._stopped or self._root_fd is None:
+            return False
+        if not has_ended(self._root_fd):
+            return True
+        self._bury_admin(os.WNOHANG)
+        return False
+
+    def _bury_admin(self, flags: int = 0) -> None:
+        """The admin is our own child, and ends with root: take its body away, or it stays a zombie."""
+        if not self._admin_buried:
+            try:
+                self._admin_buried = os.waitpid(self.admin_pid, flags)[0] != 0
+            except ChildProcessError:  # the program has waited for it itself
+                self._admin_buried = True
 
     def root_alive(self, limit_s: float = 2.0) -> bool:
         """Whether root answers within `limit_s`: alive, and its loop turns."""
@@ -169,11 +183,10 @@ class Tree:
         if self._stopped:
             return
         self._stopped = True
-        below = descendants(self.admin_pid)
-        # The admin first: everybody dies with their parent, so nobody can restart anybody meanwhile.
-        kill_for_sure([self.admin_pid, *below])
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.admin_pid, 0)
+        if not self._admin_buried:
+            # The admin first: everybody dies with their parent, so nobody can restart anybody meanwhile.
+            kill_for_sure([self.admin_pid, *descendants(self.admin_pid)])
+            self._bury_admin()
         if self._root_fd is not None:
             if not self.reason:
                 self._root_ended()

@@ -206,7 +206,13 @@ def _nothing(_number: int, _frame: Any) -> None:
 
 
 class UnixAdmin(Parent, MultiProcAdmin):  # type: ignore[misc]
-    """Thespian's admin: parent of the root, and nothing else."""
+    """Thespian's admin: parent of the root, and nothing else. It ends with it."""
+
+    def _told(self, pid: int, status: int) -> None:
+        super()._told(pid, status)
+        if not self._bodies:
+            self.transport.flush(0.5)
+            leave(0)
 
 
 _FOR_THE_ACTOR = (ActorExitRequest, WakeupMessage, WatchMessage)

@@ -204,6 +204,7 @@ def test_no_descendant_outlives_a_killed_parent(plant, victim):
     os.kill({"root": tree.root_pid, "admin": tree.admin_pid, "sub": rows["sub"]}[victim], signal.SIGKILL)
     eventually(lambda: all(gone(pid) for pid in rows.values()), patience_s=2)
     eventually(lambda: not tree.alive(), patience_s=2)
+    eventually(lambda: not tree.alive() and not os.path.exists(f"/proc/{tree.admin_pid}"), patience_s=2)
 
 
 def test_a_child_that_holds_an_ids_lock_keeps_the_next_one_waiting(plant, tmp_path):
