@@ -31,7 +31,7 @@ class Purpose(StrEnum):
 def money(text: str | int | Decimal) -> Decimal:
     """A finite Decimal from text; floats are refused because they already lost the digits. Raises ValueError."""
     if isinstance(text, float):
-        raise ValueError(f"{text!r} is a float; money is text or Decimal")  # noqa: TRY004
+        raise ValueError(f"{text!r} is a float; money is text or Decimal")
     try:
         value = Decimal(text)
     except (InvalidOperation, TypeError) as error:
