@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, frozen
 
-from trading.bars import SignalSeries
+from trading.bars import MoveSeries, SignalSeries
 from trading.denied import measured
 from trading.messages.decisions import Values
 from trading.universe_settings import RegimeSettings
@@ -41,10 +41,27 @@ class RegimeWatch:
     _wish: str = ""
     _agreed: int = 0
     _warm: bool = False
+    _crash_until_s: float = 0.0
+
+    def fall(self, move: MoveSeries) -> bool:
+        """One closed five-minute bar; True when a sudden fall made the regime crash."""
+        before = move.price_60m_ago
+        if not before:
+            return False
+        fall_pct = (move.low / before - 1.0) * 100.0
+        limit_pct = self.settings.crash_fall_60m_pct
+        if fall_pct > limit_pct:
+            return False
+        self._crash_until_s = move.end_s + self.settings.crash_hold_s
+        self._agreed = 0
+        self._warm = True
+        was = self.now.name
+        self.now = Regime("crash", 0.9, measured(fall_60m_pct=round(fall_pct, 3), limit_pct=limit_pct))
+        return was != "crash"
 
     def update(self, hours: SignalSeries) -> bool:
         """One closed hour; True when the regime's name changed."""
-        if not hours.warm_168:
+        if hours.end_s < self._crash_until_s or not hours.warm_168:
             return False
         found = classify(hours.return_168_pct, hours.volatility_pct, self.settings)
         before = self.now.name

@@ -175,6 +175,11 @@ def _regimes(config: Composed) -> Iterator[Finding]:
     if config.risk.caps.positions_by_regime.get("crash"):
         yield Finding("risk.caps.positions_by_regime.crash", "a crash takes no entries; it must be 0")
     limits = config.universe.regime
+    if not (limits.crash_fall_60m_pct < 0 <= limits.crash_hold_s):
+        yield Finding(
+            "universe.regime.crash_fall_60m_pct",
+            f"{limits.crash_fall_60m_pct:g} % with a hold of {limits.crash_hold_s:g} s is no fall that is remembered",
+        )
     if not limits.crash_return_pct < limits.bear_return_pct < 0 < limits.bull_return_pct:
         yield Finding(
             "universe.regime",

@@ -13,7 +13,7 @@ from typing import ClassVar
 from attrs import define
 
 from trading.bars import FINE_S, MOVE_S, SIGNAL_S
-from trading.candles import SIGNAL, Candles
+from trading.candles import MOVE, SIGNAL, Candles
 from trading.data_guards import DataGuardSettings
 from trading.denied import measured
 from trading.eligibility import Look, look_at
@@ -129,11 +129,16 @@ class UniverseMachine(QuietMachine):
         return ()
 
     def on_bar(self, bar: Bar, now: Instant) -> Effects:
-        """BTC's hourly bars carry the regime; other products' bars are the symbols' business."""
-        if bar.product_id != self._settings.regime.product_id or not self._candles.add(bar) & SIGNAL:
+        """BTC's bars carry the regime; other products' bars are the symbols' business."""
+        if bar.product_id != self._settings.regime.product_id:
+            return ()
+        closed = self._candles.add(bar)
+        if not closed & (MOVE | SIGNAL):
             return ()
         before = self._regime.now.name
-        if not self._regime.update(self._view.signal):
+        fell = bool(closed & MOVE) and self._regime.fall(self._view.move)
+        turned = bool(closed & SIGNAL) and self._regime.update(self._view.signal)
+        if not (fell or turned):
             return ()
         after = self._regime.now
         if bar.backfill:

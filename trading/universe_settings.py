@@ -11,7 +11,12 @@ RED_FLAGS = ("recent_exploit", "regulatory_action", "delisting_rumors", "team_ru
 
 @frozen(kw_only=True)
 class RegimeSettings:
-    """Tests on `product_id`'s hourly bars, percent numbers; one table of multipliers (domain.md section 21)."""
+    """Tests on `product_id`'s hourly bars, percent numbers; one table of multipliers (domain.md section 21).
+
+    The table of domain.md section 9 never saw the crash of 2025-10-10 (closes hid it: 7 days -8.8 %, volatility 44 %), so
+    a fall is looked for on 5-minute bars too: a low `crash_fall_60m_pct` below the price of 60 minutes before is a crash
+    at once, for `crash_hold_s` (venue seconds) after the last such bar.
+    """
 
     product_id: str = "BTC-USD"
     crash_return_pct: float = -10.0
@@ -19,6 +24,8 @@ class RegimeSettings:
     bull_return_pct: float = 10.0
     bull_volatility_pct: float = 60.0
     bear_return_pct: float = -5.0
+    crash_fall_60m_pct: float = -5.0
+    crash_hold_s: float = 21_600.0
     hold_bars: int = 2
     multiplier: dict[str, float] = field(factory=lambda: {"bull": 1.2, "chop": 0.8, "bear": 0.5, "crash": 0.0})
     volume_floor_factor: dict[str, float] = field(factory=lambda: {"bull": 0.9, "chop": 1.0, "bear": 1.2, "crash": 1.2})

@@ -84,12 +84,17 @@ def test_the_regime_is_crash_while_it_crashes_and_never_sees_it_coming():
     watch = RegimeWatch(RegimeSettings())
     names = []
     for one in recorded("BTC-USD", "2025-09-28T00:00:00Z", "2025-10-14T00:00:00Z"):
-        if feed.add(one) & 4:
+        closed = feed.add(one)
+        if closed & 2:
+            watch.fall(view.move)
+        if closed & 4:
             watch.update(view.signal)
-            names.append((one.end_s, watch.now.name))
-    before = {name for end, name in names if end <= CRASH_S}
-    assert "crash" not in before
-    assert {"bear", "crash"} & {name for end, name in names if end > CRASH_S + 3600}
+        names.append((one.end_s, watch.now.name))
+    crash = [end for end, name in names if name == "crash"]
+    assert utc_seconds("2025-10-10T21:00:00Z") < crash[0] <= utc_seconds("2025-10-10T21:30:00Z")
+    assert crash[-1] >= crash[0] + 6 * 3600
+    assert crash[-1] < utc_seconds("2025-10-13T12:00:00Z"), "and it ends (the 7-day table keeps it for a while)"
+    assert [end for end in crash if end <= CRASH_S] == []
 
 
 def armed(product_id: str, entry: float) -> tuple[ExitsMachine, Decimal]:

@@ -324,6 +324,22 @@ def test_it_becomes_worse_at_once_and_better_after_two_hours_that_agree():
     assert "crash" in changes[:2]
 
 
+def test_a_sudden_fall_is_a_crash_at_once_and_is_remembered():
+    machine = universe()
+    start = int(T0) // 300 * 300
+    for n in range(20):
+        machine.on_bar(bar(100.0, start + n * 300), at(n * 300))
+    assert machine._snapshot().regime == "chop"
+    fallen = bar(96.0, start + 20 * 300, open_=100.0, low=94.9, volume=500.0)
+    effects = list(machine.on_bar(fallen, at(21 * 300)))
+    assert machine._snapshot().regime == "crash"
+    assert sends(effects, UniverseSnapshot, "risk")[0].regime == "crash"
+    assert ("fall_60m_pct", "-5.1") in machine._snapshot().regime_values
+    for n in range(21, 21 + 60):
+        machine.on_bar(bar(96.0, start + n * 300), at((n + 1) * 300))
+    assert machine._snapshot().regime == "crash"
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([-20.0, -7.0, 0.0, 15.0]), min_size=5, max_size=60))
 def test_a_better_regime_is_never_believed_from_one_bar(moves):
@@ -334,6 +350,7 @@ def test_a_better_regime_is_never_believed_from_one_bar(moves):
         warm_168 = True
         volatility_pct = 40.0
         return_168_pct = 0.0
+        end_s = 1
 
     hours = Hours()
     names = []
