@@ -15,6 +15,7 @@ from tests.decisions.build import (
     book,
     cooldown,
     entry_order,
+    notes,
     position,
     proposal,
     quote,
@@ -24,11 +25,14 @@ from tests.decisions.build import (
 from tests.decisions.test_symbol import rise, symbol
 from trading.candles import Candles
 from trading.data_guards import BAR_MISALIGNED, BarGuard, DataGuardSettings
+from trading.exits import ExitsMachine
+from trading.exits_settings import ExitsSettings
 from trading.machine import Woke
 from trading.messages.book import Counters
 from trading.messages.control import KillSnapshot
-from trading.messages.decisions import Approved, Proposal, Verdict
+from trading.messages.decisions import Approved, ExitOrder, Proposal, Verdict
 from trading.money import day_start_s, realised_of, week_start_s
+from trading.risk_settings import CapSettings
 from trading.strategies.interface import MarketView, TriggerSettings
 from trading.values import utc_seconds
 
@@ -193,3 +197,20 @@ def test_seed_pacing_counts_come_from_the_book_and_survive_a_restart():
         w.book = book(counters=counters)
         w.hear()
         assert code_of(w.judge()) == "trades_per_hour"
+
+
+def test_seed_26_a_cold_start_enters_nothing_before_the_book_is_known_and_arms_every_exit_from_its_first_snapshot():
+    w = RiskWorld()
+    w.hear(leave_out="oms")
+    assert w.judge() is None, "held: nobody knows what is open"
+    machine = ExitsMachine(settings=ExitsSettings(), me=(7, 1), caps=CapSettings())
+    machine.recover({}, at())
+    effects = list(machine.handle(book(positions=(position("BTC-USD"), position("ETH-USD"))), at(0.1)))
+    armed = [note["product_id"] for note in notes(effects) if note["code"] == "exit_armed"]
+    assert armed == ["BTC-USD", "ETH-USD"]
+    machine.handle(KillSnapshot(n=1, engaged=False), at(0.1))
+    effects = []
+    for step, price in enumerate((98, 95, 93.5)):
+        now = at(0.2 + step / 10)
+        effects += machine.on_quote(quote(price, now, product_id="ETH-USD"), now)
+    assert sends(effects, ExitOrder)[0].reason == "stop"
