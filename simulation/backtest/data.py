@@ -1,19 +1,23 @@
 """Where a backtest's bars come from: a folder of candle CSVs, or a seeded generated market. Streams in order of bar end.
 
-The reader is the simulated venue's own (`exchange.simulator.recorded`), so that a file which plays live is a file which
-backtests, with the same sentences for what is wrong in it.
+CSVs are read by the simulated venue's own reader (`exchange.simulator.recorded`), so that a file which plays live is a
+file which backtests, with the same sentences for what is wrong in it. Candles lie in columns of machine numbers (48 bytes
+each); a `Bar` exists only while it is played.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Mapping
+import itertools
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import overload
 
-from attrs import frozen
+from attrs import field, frozen
 
 from exchange.simulator.market import Bar as Candle
-from exchange.simulator.recorded import RecordingError, read_folder
+from exchange.simulator.recorded import NAME, RecordingError, read_csv
 from exchange.simulator.synthetic import SyntheticMarket
 from trading.messages.market import Bar
 
@@ -21,6 +25,66 @@ GENERATED = ("BTC-USD", "ETH-USD", "SOL-USD")
 GENERATED_DAYS = 14
 GENERATED_START_S = 1_760_054_400  # 2025-10-10, a Friday, 00:00 UTC
 DAY_S = 86_400
+BAR_LENGTHS_S = (1, 5, 10, 15, 30, 60, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, DAY_S)
+NEVER_S = 1 << 62
+
+
+class Columns(Sequence[Candle]):
+    """One product's candles, oldest first, as six columns; reads like a list of candles."""
+
+    __slots__ = ("close", "high", "low", "open", "start_s", "volume")
+
+    def __init__(self, candles: Iterable[Candle] = ()) -> None:
+        self.start_s = array("q")
+        self.open, self.high, self.low = array("d"), array("d"), array("d")
+        self.close, self.volume = array("d"), array("d")
+        self.extend(candles)
+
+    def extend(self, candles: Iterable[Candle]) -> None:
+        for c in candles:
+            self.append(c.start_s, c.open, c.high, c.low, c.close, c.volume)
+
+    def append(self, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> None:
+        self.start_s.append(start_s)
+        self.open.append(open_)
+        self.high.append(high)
+        self.low.append(low)
+        self.close.append(close)
+        self.volume.append(volume)
+
+    def rows(self) -> Iterator[tuple[int, float, float, float, float, float]]:
+        return zip(self.start_s, self.open, self.high, self.low, self.close, self.volume, strict=True)
+
+    def cut(self, first: int, end: int) -> Columns:
+        """The candles number `first` to `end` (not included)."""
+        part = Columns()
+        for name in Columns.__slots__:
+            setattr(part, name, getattr(self, name)[first:end])
+        return part
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @overload
+    def __getitem__(self, at: int) -> Candle: ...
+    @overload
+    def __getitem__(self, at: slice) -> Columns: ...
+    def __getitem__(self, at: int | slice) -> Candle | Columns:
+        if isinstance(at, slice):
+            first, end, step = at.indices(len(self))
+            if step != 1:
+                raise ValueError(f"candles are cut in one piece; a step of {step} is not supported")
+            return self.cut(first, end)
+        return Candle(
+            self.start_s[at], self.open[at], self.high[at], self.low[at], self.close[at], self.volume[at]
+        )  # fmt: skip
+
+    def __iter__(self) -> Iterator[Candle]:
+        return itertools.starmap(Candle, self.rows())
+
+
+def _in_columns(series: Mapping[str, Iterable[Candle]]) -> dict[str, Columns]:
+    return {name: one if isinstance(one, Columns) else Columns(one) for name, one in series.items()}
 
 
 @frozen(kw_only=True)
@@ -28,7 +92,7 @@ class Dataset:
     """name: for the report. series: product -> its candles in order; bar_s: product -> their length in seconds."""
 
     name: str
-    series: Mapping[str, list[Candle]]
+    series: Mapping[str, Columns] = field(converter=_in_columns)
     bar_s: Mapping[str, int]
 
     @property
@@ -37,53 +101,91 @@ class Dataset:
 
     @property
     def start_s(self) -> int:
-        return min(candles[0].start_s for candles in self.series.values())
+        return min(candles.start_s[0] for candles in self.series.values())
 
     @property
     def end_s(self) -> int:
-        return max(candles[-1].start_s + self.bar_s[product] for product, candles in self.series.items())
+        return max(candles.start_s[-1] + self.bar_s[product] for product, candles in self.series.items())
 
     def between(self, from_s: float | None, to_s: float | None) -> Dataset:
         """Only the candles inside [from, to). Raises RecordingError when nothing is left."""
-        series = {
-            product: [
-                c
-                for c in candles
-                if (from_s is None or c.start_s >= from_s) and (to_s is None or c.start_s + self.bar_s[product] <= to_s)
-            ]
-            for product, candles in self.series.items()
-        }
-        series = {product: candles for product, candles in series.items() if candles}
+        series = {}
+        for product, candles in self.series.items():
+            starts = candles.start_s
+            first = 0 if from_s is None else bisect_left(starts, from_s)
+            # The first start whose candle would end after `to`.
+            end = len(starts) if to_s is None else bisect_left(starts, int(to_s) - self.bar_s[product] + 1)
+            if first < end:
+                series[product] = candles.cut(first, end)
         if not series:
             raise RecordingError(f"{self.name}: no candle lies inside the chosen time")
         return Dataset(name=self.name, series=series, bar_s={product: self.bar_s[product] for product in series})
 
-    def stream(self) -> Iterator[Bar]:
-        """All bars by (end, product); each product's numbered from 1."""
-        if len(self.series) == 1:
-            ((product, candles),) = self.series.items()
-            return _bars(product, self.bar_s[product], candles)
-        lanes = [_bars(product, self.bar_s[product], self.series[product]) for product in sorted(self.series)]
-        return heapq.merge(*lanes, key=_by_end)
+    def stream(self, products: Iterable[str] | None = None) -> Iterator[Bar]:
+        """All bars (of these products) by (end, product); each product's numbered from 1."""
+        return itertools.chain.from_iterable(self.groups(products))
+
+    def groups(self, products: Iterable[str] | None = None) -> Iterator[list[Bar]]:
+        """The bars that end at the same moment, in product order, together; oldest first."""
+        names = sorted(self.series if products is None else products)
+        lanes = [_bars(name, self.bar_s[name], self.series[name]) for name in names]
+        heads = [next(lane, None) for lane in lanes]
+        ends = [NEVER_S if head is None else head.start_s + head.bar_s for head in heads]
+        numbers = range(len(lanes))
+        while ends:
+            end_s = min(ends)
+            if end_s == NEVER_S:
+                return
+            group = []
+            for at in numbers:
+                if ends[at] == end_s:
+                    group.append(heads[at])
+                    heads[at] = head = next(lanes[at], None)
+                    ends[at] = NEVER_S if head is None else head.start_s + head.bar_s
+            yield group  # type: ignore[misc]
 
 
-def _by_end(bar: Bar) -> tuple[int, str]:
-    return bar.start_s + bar.bar_s, bar.product_id
-
-
-def _bars(product: str, bar_s: int, candles: list[Candle]) -> Iterator[Bar]:
-    for number, c in enumerate(candles, 1):
-        yield Bar(product, bar_s, c.start_s, c.open, c.high, c.low, c.close, c.volume, number)
+def _bars(product: str, bar_s: int, candles: Columns) -> Iterator[Bar]:
+    for number, (start_s, open_, high, low, close, volume) in enumerate(candles.rows(), 1):
+        yield Bar(product, bar_s, start_s, open_, high, low, close, volume, number)
 
 
 def recorded(folder: Path) -> Dataset:
-    """Every product of a folder of CSVs. Raises RecordingError with one sentence."""
-    found = read_folder(folder)
-    return Dataset(
-        name=folder.name,
-        series={product: series.bars for product, series in found.items()},
-        bar_s={product: series.bar_s for product, series in found.items()},
-    )
+    """Every product of a folder of CSVs, one file in memory at a time. Raises RecordingError with one sentence."""
+    if not folder.is_dir():
+        raise RecordingError(f"--data {folder}: no such folder")
+    series: dict[str, Columns] = {}
+    lengths: dict[str, int] = {}
+    for path in sorted(folder.glob("*.csv")):
+        named = NAME.match(path.name)
+        if named is None:
+            raise RecordingError(f"{path}: the name does not start with a product such as BTC-USD_")
+        if path.stem.endswith("_quote"):
+            continue  # bid/ask snapshots stand beside their trades
+        product = named.group(1)
+        read = Columns(read_csv(path)[0])
+        bar_s = min((later - before for before, later in itertools.pairwise(read.start_s)), default=300)
+        if bar_s not in BAR_LENGTHS_S:
+            raise RecordingError(f"{path}, line 3: bars of {bar_s} s are not supported ({BAR_LENGTHS_S} are)")
+        if lengths.setdefault(product, bar_s) != bar_s:
+            raise RecordingError(f"{path}: bars of {bar_s} s, but another file of {product} has {lengths[product]} s")
+        series[product] = _joined(series[product], read) if product in series else read
+    if not series:
+        raise RecordingError(f"--data {folder}: there is no CSV file in it")
+    return Dataset(name=folder.name, series=series, bar_s=lengths)
+
+
+def _joined(before: Columns, later: Columns) -> Columns:
+    """Two files of a product in time order; where they overlap the later file counts."""
+    if before.start_s[-1] < later.start_s[0]:
+        for name in Columns.__slots__:
+            getattr(before, name).extend(getattr(later, name))
+        return before
+    rows = {row[0]: row for row in (*before.rows(), *later.rows())}
+    joined = Columns()
+    for start_s in sorted(rows):
+        joined.append(*rows[start_s])
+    return joined
 
 
 def generated(
@@ -92,8 +194,9 @@ def generated(
     """One-minute candles of the simulated venue's synthetic market: the same seed, the same candles."""
     market = SyntheticMarket(seed, products)
     first = start_s // 60
-    return Dataset(
-        name=f"generated, seed {seed}",
-        series={product: market.minute_bars(product, first, first + days * 1440 - 1) for product in products},
-        bar_s=dict.fromkeys(products, 60),
-    )
+    series = {product: Columns() for product in products}
+    for day in range(days):  # day by day, so that no more than one day of candles is ever made of objects
+        begin = first + day * 1440
+        for product, columns in series.items():
+            columns.extend(market.minute_bars(product, begin, begin + 1439))
+    return Dataset(name=f"generated, seed {seed}", series=series, bar_s=dict.fromkeys(products, 60))

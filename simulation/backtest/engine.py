@@ -8,9 +8,11 @@ is held, the walk is skipped: nobody could notice it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from math import inf
 from typing import Any
 
 from attrs import define, field
@@ -22,7 +24,7 @@ from simulation.backtest.world import BacktestWorld
 from simulation.process import Process
 from trading.costs import CostSettings
 from trading.machine import Instant, Note, Save
-from trading.messages.book import BookSnapshot
+from trading.messages.book import BookPosition, BookSnapshot
 from trading.messages.market import Bar
 from trading.values import ZERO, plain, utc_text
 
@@ -31,6 +33,8 @@ STEP_S = 2.0
 SETTLE_S = 0.3
 """How long a conversation may take in real seconds before the next look."""
 EQUITY_EVERY_S = 3_600.0
+BREATH_S = 1.1
+"""Once an hour each pace gets its turn, so that risk and exits look at their marks also while nothing happens."""
 NEAR = 1.02
 """How near a price must come to a stop or target, as a factor, for the bar to be walked through."""
 QUIET_WARM_UP_S = 5.0
@@ -38,10 +42,17 @@ QUIET_WARM_UP_S = 5.0
 
 @define
 class Recorder:
-    """Observer of the stage: keeps the newest book, decisions, and what oms saved."""
+    """Observer of the stage: keeps the newest book, decisions, and what oms saved.
+
+    From the book: unsettled (an order or a fill is open), working (products with an open order), watched (product -> per
+    position the low at or under which, the high at or over which, and the time at which a bar must be walked).
+    """
 
     config_hash: str
     book: BookSnapshot | None = None
+    unsettled: bool = True
+    working: frozenset[str] = frozenset()
+    watched: dict[str, list[tuple[float, float, float]]] = field(factory=dict)
     decisions: list[dict[str, Any]] = field(factory=list)
     intents: dict[str, Mapping[str, Any]] = field(factory=dict)
     orders: dict[str, dict[str, Any]] = field(factory=dict)
@@ -65,6 +76,12 @@ class Recorder:
     def sent(self, process: Process, role: str, message: object, now: Instant) -> None:  # noqa: ARG002
         if role == "risk" and isinstance(message, BookSnapshot):
             self.book = message
+            self.working = frozenset(order.product_id for order in message.orders if order.ended is None)
+            self.unsettled = bool(message.unbooked or self.working)
+            watched = self.watched = {}
+            for position in message.positions:
+                if not position.dust:
+                    watched.setdefault(position.product_id, []).append(_limits(position))
 
     def noted(self, process: Process, note: Note, now: Instant) -> None:
         if note.kind == "decision":
@@ -78,6 +95,15 @@ class Recorder:
             )
 
     def life(self, process: Process, what: str, now: Instant) -> None: ...
+
+
+def _limits(position: BookPosition) -> tuple[float, float, float]:
+    """(low, high, time): a bar beyond one of them comes near the position's stop, target or maximum hold."""
+    if position.trailing_pct is not None:
+        return inf, inf, inf  # its stop moves with every price
+    target = float(position.target_price)
+    low, hold_s = float(position.stop_price) * NEAR, position.hold_until_s
+    return low, target / NEAR if target else inf, hold_s if hold_s > 0.0 else inf
 
 
 class Backtest:
@@ -114,23 +140,26 @@ class Backtest:
         """Play everything. Raises whatever a machine raises: a backtest with a broken machine proves nothing."""
         world, stage = self.world, self.world.stage
         total = sum(len(self.dataset.series[p]) for p in self.products)
+        marks, quote, close = self.marks, world.quote, stage.close
         told = 0
         started = False
-        for bars in _by_end(bar for bar in self.dataset.stream() if bar.product_id in world.sim):
+        for bars in self.dataset.groups(self.products):
             if not started:
                 started = True
                 self._warm_up(bars)
             end_s = float(bars[0].end_s)
-            if self._busy() or self._touched(bars):
+            if self._busy() or (self.recorder.watched and self._touched(bars)):
                 self._walk(bars, end_s)
             stage.skip_to(end_s)
             for bar in bars:
-                self.marks[bar.product_id] = bar.close
-                world.quote(bar.product_id, bar.close)
-                stage.put_bar(bar)
+                product, mid = bar.product_id, bar.close
+                marks[product] = mid
+                quote(product, mid)
+                close(bar)
             if self._near():
                 stage.run_for(SETTLE_S)
             if end_s >= self.next_equity_s:
+                stage.run_for(BREATH_S)
                 self._equity(end_s)
                 self.next_equity_s = end_s - end_s % EQUITY_EVERY_S + EQUITY_EVERY_S
             self.played += len(bars)
@@ -159,38 +188,24 @@ class Backtest:
 
     def _busy(self) -> bool:
         """Whether an order may be at the venue or on its way, or a fill is not booked yet."""
-        book = self.recorder.book
-        if book is None:
-            return True
-        return bool(book.unbooked) or any(order.ended is None for order in book.orders) or self._near()
+        return self.recorder.unsettled or self._near()
 
     def _touched(self, bars: list[Bar]) -> bool:
         """Whether a bar comes near anything that an exit waits for; a bar that does not may be skipped to its close.
 
         A necessary condition with a wide margin, never a decision: stop, target and hold are judged by exits alone.
         """
-        book = self.recorder.book
-        if book is None or not book.positions:
-            return False
-        by_product = {bar.product_id: bar for bar in bars}
-        for position in book.positions:
-            bar = by_product.get(position.product_id)
-            if bar is None or position.dust:
-                continue
-            target = float(position.target_price)
-            if (
-                position.trailing_pct is not None
-                or bar.low <= float(position.stop_price) * NEAR
-                or (target and bar.high * NEAR >= target)
-                or 0.0 < position.hold_until_s <= bar.end_s
-            ):
-                return True
+        watched = self.recorder.watched
+        for bar in bars:
+            for low, high, hold_until_s in watched.get(bar.product_id, ()):
+                if bar.low <= low or bar.high >= high or hold_until_s <= bar.end_s:
+                    return True
         return False
 
     def _walk(self, bars: list[Bar], end_s: float) -> None:
         """From the present to `end_s` along the bars' paths: in small steps while orders are open, else corner by corner."""
-        stage = self.world.stage
-        held = {p.product_id for p in self.recorder.book.positions} if self.recorder.book else set()
+        stage, recorder = self.world.stage, self.recorder
+        held = frozenset(p.product_id for p in recorder.book.positions) if recorder.book else frozenset()
         corners = deque(sorted({at for bar in bars for at in corner_times(bar) if at > stage.now.venue_s}))
         while corners:
             now_s = stage.now.venue_s
@@ -204,13 +219,12 @@ class Backtest:
             else:
                 until = min(corners[0], end_s)
                 stage.skip_to(until)
-            working = (
-                {o.product_id for o in self.recorder.book.orders if o.ended is None} if self.recorder.book else set()
-            )
             for bar in bars:
-                if bar.start_s <= until:
-                    price = price_at(bar, until, held=bar.product_id in held)
-                    self.world.quote(bar.product_id, price, inner=until < end_s, symbols=bar.product_id in working)
+                product = bar.product_id
+                # Inside a bar only what works or is held needs its price: nobody else decides before the bar's end.
+                if bar.start_s <= until and (until >= end_s or product in held or product in recorder.working):
+                    price = price_at(bar, until, held=product in held)
+                    self.world.quote(product, price, symbols=until >= end_s or product in recorder.working)
             if self._near():
                 stage.run_for(0.01)
 
@@ -299,24 +313,12 @@ def _sum(fills: list[Mapping[str, Any]]) -> tuple[Decimal, Decimal]:
     return sum(sizes, ZERO), sum((size * Decimal(str(f["price"])) for size, f in zip(sizes, fills, strict=True)), ZERO)
 
 
-def _by_end(stream: Iterator[Bar]) -> Iterator[list[Bar]]:
-    """The bars that end at the same moment, together."""
-    group: list[Bar] = []
-    for bar in stream:
-        if group and bar.start_s + bar.bar_s != group[0].start_s + group[0].bar_s:
-            yield group
-            group = []
-        group.append(bar)
-    if group:
-        yield group
-
-
 def _daily_volumes(dataset: Dataset) -> dict[str, float]:
     """Median-free and honest: the first day's quote volume per product, scaled to 24 h; a day that is past when it is used."""
     found = {}
     for product, candles in dataset.series.items():
         bar_s = dataset.bar_s[product]
-        first = [c for c in candles if c.start_s < candles[0].start_s + 86_400]
+        first = candles[: bisect_left(candles.start_s, candles.start_s[0] + 86_400)]
         found[product] = sum(c.close * c.volume for c in first) * 86_400 / (len(first) * bar_s)
     return found
 

@@ -1,21 +1,23 @@
 """The bot on the virtual stage for a backtest: its real machines with the live configuration, and a venue with costs.
 
-Only paces that cost time and decide nothing are changed: how often snapshots are repeated, and the leases on them (no
-process dies here). Health is one steady snapshot; what moves with the market (regime, eligibility, guards) is live.
+Only paces that cost time and decide nothing are changed: how often snapshots are repeated and the universe looks at what
+the cost model keeps still, and the leases on snapshots (no process dies here). Health is one steady snapshot; what moves with the market (regime, eligibility, guards) is live.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from heapq import heapify
 from math import ceil
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve, field
 
 from exchange.coinbase.fences import Beat, Fences
 from exchange.coinbase.gateway import GatewayMachine
 from exchange.simulator.accounts import FeeTier
+from exchange.simulator.book import Book
 from exchange.simulator.execution import Filled, OrderChanged, Settings
 from exchange.simulator.matching import Venue
 from exchange.simulator.orders import average_price
@@ -23,6 +25,7 @@ from exchange.simulator.products import Product as SimProduct
 from exchange.simulator.products import make_product
 from simulation.fuzz.venue import ORDINARY, FuzzVenue, WireSettings, words_of
 from simulation.fuzz.wire import GatewayWire
+from simulation.process import Process
 from simulation.stage import VirtualStage
 from simulation.store import KillStore
 from trading.costs import CostSettings
@@ -30,7 +33,7 @@ from trading.exits import ExitsMachine
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
 from trading.machine import Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
 from trading.messages.control import Breaker, CatalogSnapshot, HealthSnapshot
-from trading.messages.market import Quote
+from trading.messages.market import Bar, Quote
 from trading.messages.orders import Fees, OrderOutcome, OrderUpdate, PageItem, PlaceOrder, Query, QueryKind
 from trading.oms import OmsMachine
 from trading.product import Product
@@ -42,30 +45,116 @@ from trading.universe import UniverseMachine
 from trading.values import Side, account_tag
 
 PORTFOLIO = "00000000-0000-4000-8000-00000000ba57"
-CALM_S = 3_600.0
-"""How often snapshots are repeated here, instead of each half second."""
+CALM_S = 1e8
+"""How often snapshots are repeated here, instead of each half second: practically never."""
+NEVER_S = CALM_S / 2
+REVIEW_S = 1_800.0
+"""How often the universe looks at spreads, depths and volumes, which the cost model keeps as they are."""
+PACE_S = 5.0
+"""A timer set no further ahead than this is a pace: a jump of time moves it along instead of ringing it once a bar."""
+CALM_AFTER_S = 4.0
+CALM = frozenset(
+    {
+        ("universe", "publish"), ("universe", "measure"), ("kill_switch", "publish"), ("risk", "publish"),
+        ("gateway", "measure"),
+    }
+)  # fmt: skip
+"""Timers (role, key) that only repeat what was said, for mail that is lost or a lease that has no end here."""
+
+
+@define
+class Lane:
+    """Who hears of one product: read once, until somebody subscribes or leaves.
+
+    bells: processes called at each quote; lazy: the dirty slots of those that look before their next handle.
+    """
+
+    bells: list[Process] = field(factory=list)
+    outer: list[Process] = field(factory=list)
+    lazy: list[dict[str, None]] = field(factory=list)
+    bars: list[Process] = field(factory=list)
 
 
 class BacktestStage(VirtualStage):
-    """The virtual stage with one more thing: venue time may jump while nothing is in flight."""
+    """The virtual stage with one more thing: venue time may jump while nothing is in flight. Nobody is stopped here.
+
+    Market data reaches the same machines in the same order as by `put_quote` and `put_bar`, without asking each time who
+    they are.
+    """
+
+    def __init__(self, *, seed: int, venue_s: float, latency_s: float) -> None:
+        super().__init__(seed=seed, venue_s=venue_s, latency_s=latency_s)
+        self._lanes: dict[str, Lane] = {}
+        self._calm_from = self.boot_s + CALM_AFTER_S
 
     def skip_to(self, venue_s: float) -> None:
-        """Venue time is `venue_s` from now on; real time (leases, timers) stands still over the jump."""
-        if venue_s > self.now.venue_s:
-            self._venue_0_s = venue_s - self.boot_s * self.speed
-            self._now = None
+        """Both clocks jump to venue time `venue_s`, so that every age and pause in real seconds passes as it does live.
 
-    def put_inner(self, quote: Quote, *, symbols: bool) -> None:
-        """A quote from inside a bar: symbols hear it only while they work an order, so that every strategy decides at bar ends."""
-        readers = self._readers.get(quote.product_id, [])
-        if symbols or not any(process.role.startswith("symbol:") for process in readers):
-            self.put_quote(quote)
+        Paces (a tick each half second) go on from there; longer timers that are over ring late, at the jump's end.
+        """
+        before = self.boot_s
+        jump_s = (venue_s - self.now.venue_s) / self.speed
+        if jump_s <= 0.0:
             return
-        self._readers[quote.product_id] = [process for process in readers if not process.role.startswith("symbol:")]
-        try:
-            self.put_quote(quote)
-        finally:
-            self._readers[quote.product_id] = readers
+        self.boot_s = before + jump_s
+        self._now = None
+        near = before + PACE_S
+        self._heap[:] = [entry if entry[0] > near else (entry[0] + jump_s, *entry[1:]) for entry in self._heap]
+        heapify(self._heap)
+
+    def _wake(self, process: Process, wake: Wake) -> None:
+        """A timer that is never to ring takes no place in the heap."""
+        at = wake.at_boot_s
+        calm = self.boot_s > self._calm_from and (process.role, wake.key) in CALM
+        super()._wake(process, Wake(wake.key, None) if calm or (at is not None and at > NEVER_S) else wake)
+
+    def _subscribe(self, process: Process) -> None:
+        if process.machine.products() != process.products:
+            self._lanes.clear()
+            super()._subscribe(process)
+
+    def _unsubscribe(self, process: Process) -> None:
+        self._lanes.clear()
+        super()._unsubscribe(process)
+
+    def _lane(self, product_id: str) -> Lane:
+        lane = self._lanes[product_id] = Lane()
+        for process in self._readers.get(product_id, ()):
+            if not process.bell:
+                lane.lazy.append(process.dirty)
+            else:
+                lane.bells.append(process)
+                if not process.role.startswith("symbol:"):
+                    lane.outer.append(process)
+            if getattr(type(process.machine), "on_bar", None) is not QuietMachine.on_bar:
+                lane.bars.append(process)
+        return lane
+
+    def show(self, quote: Quote, *, symbols: bool = True) -> None:
+        """A quote to everybody who is subscribed; without `symbols` to all but them."""
+        product_id = quote.product_id
+        self.slots[product_id] = quote
+        lane = self._lanes.get(product_id) or self._lane(product_id)
+        for dirty in lane.lazy:
+            dirty[product_id] = None
+        now = self._now or self.now
+        for process in lane.bells if symbols else lane.outer:
+            if process.dirty:
+                process.dirty[product_id] = None
+                self._market(process)
+                continue
+            effects = process.on_quote(quote, now)
+            if effects:
+                self._carry_out(process, quote, effects, now)
+
+    def close(self, bar: Bar) -> None:
+        """A closed bar to everybody who wants bars of its product."""
+        lane = self._lanes.get(bar.product_id) or self._lane(bar.product_id)
+        now = self._now or self.now
+        for process in lane.bars:
+            effects = process.on_bar(bar, now)
+            if effects:
+                self._carry_out(process, bar, effects, now)
 
 
 class BacktestVenue(FuzzVenue):
@@ -97,15 +186,17 @@ class _Frame:
     __slots__ = (
         "ask_factor",
         "bid_factor",
+        "book",
         "depth_usd",
         "mid",
         "size",
         "street_ask_factor",
         "street_bid_factor",
         "tick",
+        "watched",
     )
 
-    def __init__(self, tick: Decimal, half: float, slip: float, depth_usd: float) -> None:
+    def __init__(self, tick: Decimal, half: float, slip: float, depth_usd: float, book: Book) -> None:
         self.tick = tick
         per_tick = 1.0 / float(tick)
         self.bid_factor, self.ask_factor = per_tick * (1 - half), per_tick * (1 + half)
@@ -113,9 +204,9 @@ class _Frame:
         self.depth_usd = depth_usd
         self.size = Decimal(1)
         self.mid = 0.0
-
-    def price(self, ticks: int) -> Decimal:
-        return self.tick * ticks
+        self.book = book
+        self.watched = False
+        """Whether an order was placed since the venue's book of this product was last seen empty."""
 
 
 class SteadyCatalog(QuietMachine):
@@ -196,6 +287,7 @@ class BacktestWorld:
     def _build(self, config: Any, config_hash: str, bar_s: tuple[int, int, int], strategies: tuple[Any, ...]) -> None:
         stage = self.stage
         oms = evolve(config.oms, snapshot_every_s=CALM_S, reconcile_every_s=CALM_S)
+        universe = evolve(config.universe, review_s=max(config.universe.review_s, REVIEW_S))
         risk = evolve(config.risk, lease_s=float("inf"), metadata_age_s_max=float("inf"))
         symbol = evolve(config.symbol, bar_s=bar_s)
         gateway = evolve(config.gateway, posting=evolve(config.gateway.posting, **_never_stale(config.gateway.posting)))
@@ -213,7 +305,11 @@ class BacktestWorld:
         symbols = tuple(f"symbol:{name}" for name in self.sim)
         stage.add("health_monitor", lambda me: SteadyHealth(me=me, symbols=symbols))
         stage.add("catalog", lambda me: SteadyCatalog(me=me, products=self.products, fees=self.venue.fees))
-        stage.add("universe", lambda me: UniverseMachine(settings=config.universe, me=me, guards=config.symbol.guards))
+        stage.add(
+            "universe",
+            lambda me: UniverseMachine(settings=universe, me=me, guards=config.symbol.guards),
+            bell=False,
+        )
         stage.add("oms", lambda me: OmsMachine(settings=oms, me=me, tag=self.tag), bell=False)
         stage.add("exits", lambda me: ExitsMachine(settings=config.exits, me=me, caps=config.risk.caps))
         stage.add(
@@ -240,36 +336,46 @@ class BacktestWorld:
 
     def _frame(self, name: str) -> _Frame:
         row = self.costs.of(self.tier_of.tier(name) or "")
-        return _Frame(self.sim[name].price_increment, row.half_spread_bps / 1e4, row.slippage_bps / 1e4, row.depth_usd)
+        book = self.venue.engine.books[name]
+        return _Frame(
+            self.sim[name].price_increment, row.half_spread_bps / 1e4, row.slippage_bps / 1e4, row.depth_usd, book
+        )
 
-    def quote(self, name: str, mid: float, *, inner: bool = False, symbols: bool = True) -> None:
+    def quote(self, name: str, mid: float, *, symbols: bool = True) -> None:
         """One product's market moves to `mid` at the present venue time: the seen quote, and the street behind it.
 
-        inner: inside a bar; symbols: whether the product's symbol hears it all the same.
+        symbols: whether its symbol hears it. Inside a bar it does only while it works an order, so that every strategy
+        decides at bar ends.
         """
         frame = self._frames[name]
-        now = self.stage.now
+        stage = self.stage
+        now = stage._now or stage.now
         bid_ticks = int(mid * frame.bid_factor)
-        bid = frame.price(bid_ticks)
-        ask = frame.price(max(ceil(mid * frame.ask_factor), bid_ticks + 1))
-        size = frame.size
+        ask_ticks = ceil(mid * frame.ask_factor)
+        tick = frame.tick
         frame.mid = mid
-        if not self.venue.engine.books[name].idle:
-            self.street(name)
+        if frame.watched:
+            if frame.book.idle:
+                frame.watched = False
+            else:
+                self.street(name)
         self._sequence += 1
-        depth = frame.depth_usd
-        quote = Quote(name, bid, ask, size, size, now.venue_s, now.boot_s, now.boot_s, self._sequence, depth, depth)
-        if inner:
-            self.stage.put_inner(quote, symbols=symbols)
-        else:
-            self.stage.put_quote(quote)
+        depth, size, boot_s = frame.depth_usd, frame.size, now.boot_s
+        quote = Quote(
+            name, tick * bid_ticks, tick * (ask_ticks if ask_ticks > bid_ticks else bid_ticks + 1), size, size,
+            now.venue_s, boot_s, boot_s, self._sequence, depth, depth,
+        )  # fmt: skip
+        stage.show(quote, symbols=symbols)
 
     def street(self, name: str) -> None:
         """Tell the venue what `quote` said last: at once while orders rest there, else only when one is about to arrive."""
         frame = self._frames[name]
+        frame.watched = True
+        tick = frame.tick
         bid_ticks = max(1, int(frame.mid * frame.street_bid_factor))
-        ask = frame.price(max(ceil(frame.mid * frame.street_ask_factor), bid_ticks + 1))
-        self.venue.quote(name, frame.price(bid_ticks), ask, Decimal(repr(round(frame.depth_usd / frame.mid, 8))))
+        ask_ticks = max(ceil(frame.mid * frame.street_ask_factor), bid_ticks + 1)
+        size = Decimal(repr(round(frame.depth_usd / frame.mid, 8)))
+        self.venue.quote(name, tick * bid_ticks, tick * ask_ticks, size)
 
     # -- the user channel ---------------------------------------------------------------------------------------------
 
@@ -294,7 +400,7 @@ class BacktestWorld:
 
 
 def _never_stale(posting: Any) -> dict[str, float]:
-    """Metadata ages in real time, which stands still over a jump; every other test at the wire stays as it is."""
+    """Metadata is never renewed here; every other test at the wire stays as it is."""
     return {"metadata_age_s_max": float("inf")} if hasattr(posting, "metadata_age_s_max") else {}
 
 
