@@ -27,7 +27,19 @@ from exchange.coinbase.fences import FencesPort
 from exchange.coinbase.gateway_calls import CANCEL, ORDER, QUERY, CallDesk, GatewaySettings
 from exchange.coinbase.gateway_lanes import CancelLane, QueryLane
 from exchange.coinbase.may_post import IN_FORCE, PostFacts, Refusal, VenueFacts, may_post
-from trading.machine import NO_INCARNATION, Effect, Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
+from trading.machine import (
+    NO_INCARNATION,
+    Effect,
+    Effects,
+    Incarnation,
+    Instant,
+    PeerRestarted,
+    QuietMachine,
+    Rows,
+    Send,
+    Wake,
+    Woke,
+)
 from trading.messages.control import CatalogSnapshot, Condition, Drain, Drained, KillSnapshot, Measured
 from trading.messages.orders import (
     Called,
@@ -94,6 +106,7 @@ class GatewayMachine(QuietMachine):
         self._protections = protections
         self._hourly = hourly
         self._told_hour = hourly
+        self._asked_back: Withdraw | None = None
         self._oms: Incarnation = NO_INCARNATION
         self._table: dict[str, _Placement] = {}
         self._urgent: deque[str] = deque()
@@ -132,9 +145,12 @@ class GatewayMachine(QuietMachine):
                 return [*self._query_lane.ask(message, now), *self._query_lane.dispatch(now)]
             case Hello():
                 self._oms = max(self._oms, message.oms_incarnation)
-                return [
-                    Send("oms", HelloAck(oms_incarnation=message.oms_incarnation, gateway_incarnation=self.me)),
-                ]
+                return [self._greet(message.oms_incarnation)]
+            case PeerRestarted(role="oms", incarnation=incarnation) if incarnation == self._oms:
+                # It wrote before the directory knew it, so what it was answered went to its predecessor.
+                asked = self._asked_back
+                again = self._withdraw(asked, now) if asked is not None and asked.oms_incarnation == incarnation else ()
+                return [self._greet(incarnation), *again]
             case Withdraw():
                 return list(self._withdraw(message, now))
             case KillSnapshot():
@@ -235,9 +251,13 @@ class GatewayMachine(QuietMachine):
             queue.extend(waiting)
         yield from self._desk.wake(ORDER, min(wake_at) if wake_at else None)
 
+    def _greet(self, oms: Incarnation) -> Send:
+        return Send("oms", HelloAck(oms_incarnation=oms, gateway_incarnation=self.me))
+
     def _withdraw(self, message: Withdraw, now: Instant) -> Iterator[Effect]:
         if message.oms_incarnation < self._oms:
             return
+        self._asked_back = message
         self._oms = message.oms_incarnation
         for client_order_id, bound_to in message.orders:
             known = self._table.get(client_order_id)

@@ -56,10 +56,10 @@ DIRECTED: dict[str, list[Schedule]] = {
     # the old gateway's HelloAck arrives when the new one is known: what is bound to the dead is posted by nobody
     "incarnation_check": [
         _schedule(
-            "incarnation_check", Item(0.2, "kill", ("oms",)), Item(0.0, "mail", (nth, "delay")), Item(1.236, "kill", ("gateway",)),
+            "incarnation_check", Item(0.2, "kill", ("oms",)), Item(0.0, "mail", (nth, "delay")), Item(0.3, "kill", ("gateway",)),
             safety_s=4.0, heal_s=100.0,
         )
-        for nth in range(20, 60)
+        for nth in range(4, 30)
     ],
     # the gateway dies mid-POST; its empty successor must not take the order for one that was never sent
     "binding": [
