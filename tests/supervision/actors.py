@@ -34,7 +34,7 @@ class Obedient(SupervisedActor):
             case "nonsense":
                 return 42
             case ("slow", seconds):
-                time.sleep(seconds)
+                time.sleep(seconds)  # not a wait: the actor was told to take this long
             case ("refuse while exists", path):
                 if os.path.exists(path):
                     raise RuntimeError(f"{path} is there")
@@ -60,7 +60,7 @@ class Obedient(SupervisedActor):
             case ("journal", path):
                 self.note(path, f"terminate {self.child_id} {reason}")
             case ("slow terminate", seconds):
-                time.sleep(seconds)
+                time.sleep(seconds)  # not a wait: the actor was told to take this long
             case ("raise in terminate",):
                 raise RuntimeError("terminate failed on purpose")
 
@@ -106,14 +106,14 @@ class Obedient(SupervisedActor):
                 os.kill(os.getpid(), number)
                 signal.pause()
             case ("hang", seconds):
-                time.sleep(seconds)
+                time.sleep(seconds)  # not a wait: the actor was told to take this long
                 self.send(sender, "awake")
             case ("tell", child_id, body):
                 self.send(sender, self.tell(child_id, body))
             case ("tell many", child_id, body, count):
                 self.send(sender, sum(self.tell(child_id, body) for _ in range(count)))
             case ("send late", seconds, x):
-                time.sleep(seconds)
+                time.sleep(seconds)  # not a wait: the actor was told to take this long
                 self.send(sender, x)
             case ("wake", *timers):
                 now = time.monotonic()

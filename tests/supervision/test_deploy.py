@@ -43,7 +43,7 @@ STAND_IN = textwrap.dedent(
     with open({pids!r}, "w") as file:
         file.write(" ".join(map(str, [os.getpid(), tree.admin_pid, tree.root_pid, *[row.pid for row in tree.snapshot().children]])))
     while not stop:
-        time.sleep(0.01)
+        time.sleep(0.01)  # not a wait: the stand-in bot's own loop
     tree.stop()
     """
 )

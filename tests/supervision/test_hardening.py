@@ -76,10 +76,10 @@ def test_a_suspended_machine_kills_nobody(plant):
     before = {row.id: row.pid for row in tree.snapshot().children}
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(1.5)  # the suspension itself
+    time.sleep(1.5)  # not a wait: the suspension itself
     for pid in everybody:
         os.kill(pid, signal.SIGCONT)
-    time.sleep(1.0)  # more than a deadline in which nobody must be found late
+    time.sleep(1.0)  # not a wait: more than a deadline in which nobody must be found late
     assert {row.id: row.pid for row in tree.snapshot().children} == before
     assert all(row.restarts == 0 for row in tree.snapshot().children)
 
@@ -90,9 +90,9 @@ def test_a_stopped_supervisor_does_not_kill_its_children_when_it_wakes(plant):
     with pytest.raises(TimeoutError):
         tree.ask("c", ("hang", 0.4), 0.2)  # so that a ping is on its way when the supervisor stands still
     os.kill(pid_of(tree, "sub"), signal.SIGSTOP)
-    time.sleep(1.2)  # the stall itself
+    time.sleep(1.2)  # not a wait: the stall itself
     os.kill(pid_of(tree, "sub"), signal.SIGCONT)
-    time.sleep(0.8)
+    time.sleep(0.8)  # not a wait: the span in which nothing may happen
     assert pid_of(tree, "c", "sub") == before
 
 
@@ -127,7 +127,7 @@ PROGRAM = textwrap.dedent(
     out = open({out!r}, "w") if {out!r} else sys.stdout
     print(*[tree.admin_pid, tree.root_pid, *[row.pid for row in tree.snapshot().children]], file=out, flush=True)
     while not stop:
-        time.sleep(0.01)
+        time.sleep(0.01)  # not a wait: the program's own loop
     tree.stop()
     """
 )

@@ -281,7 +281,7 @@ def test_the_supervisors_word_is_heard_in_the_middle_of_a_backlog(tmp_path):
         heard.append(envelope.message)
         if len(heard) == 3:
             boss.post(actor.myAddress, "stop")
-        time.sleep(0.002)  # a handler that takes its time
+        time.sleep(0.002)  # not a wait: a handler that takes its time
         return True
 
     actor.run(slow, timedelta(seconds=0.3))
@@ -320,7 +320,7 @@ def test_a_hello_that_comes_late_is_heard_even_by_a_busy_receiver(transports, mo
         if len(heard) == 5:
             sender._flush(lane)
             sender.post(receiver.myAddress, "hello")
-        time.sleep(0.006)
+        time.sleep(0.006)  # not a wait: a handler that takes its time
         return True
 
     receiver.run(slow, timedelta(seconds=1.0))
