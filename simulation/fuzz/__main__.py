@@ -38,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.seed is not None:
         return _one(options, protections)
-    tally = Tally()
+    tally, at = Tally(), commit()
     for part in _campaigns(options, protections):
         tally.add(part)
         tally.elapsed_s += part.elapsed_s
         if tally.failures and not options.keep_going:
             break
     _line("")
-    return _report(options, protections, tally)
+    return _report(options, protections, tally, at)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,11 +111,11 @@ def _one(options: argparse.Namespace, protections: Protections) -> int:
     return int(bool(violations))
 
 
-def _report(options: argparse.Namespace, protections: Protections, tally: Tally) -> int:
+def _report(options: argparse.Namespace, protections: Protections, tally: Tally, at: str) -> int:
     failure = tally.failures[0] if tally.failures else None
     rate = tally.total / tally.elapsed_s if tally.elapsed_s else 0.0
     row = {
-        "commit": commit(), "without": options.without, "schedules": dict(tally.schedules), "total": tally.total,
+        "commit": at, "without": options.without, "schedules": dict(tally.schedules), "total": tally.total,
         "schedules_per_s": round(rate, 1), "messages_per_s": round(tally.deliveries / max(tally.elapsed_s, 1e-9)),
         "deliveries": tally.deliveries, "checks": tally.checks, "faults": tally.faults, "posts": tally.posts,
         "orders": tally.orders, "fills": tally.fills, "elapsed_s": round(tally.elapsed_s, 1), "failures": len(tally.failures),

@@ -22,7 +22,7 @@ from trading.values import is_ours
 if TYPE_CHECKING:
     from simulation.fuzz.world import World
 
-from simulation.fuzz.oracle_base import OVER, PERMISSIONS, Violation
+from simulation.fuzz.oracle_base import OVER, PERMISSIONS, TOLD_S, Violation
 from simulation.fuzz.oracle_book import BookChecks
 from simulation.fuzz.oracle_time import TimeChecks
 from simulation.fuzz.oracle_venue import VenueChecks
@@ -90,7 +90,10 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
                 )
         elif isinstance(message, Verdict):
             coid = self.by_proposal.get(message.proposal_id)
-            if not message.admitted and coid is not None and coid in self.intents:
+            row = self.intents.get(coid or "")
+            # What was admitted in the last moment may still be on its way to risk; what it has been told it must not deny.
+            told = row is not None and now.boot_s - max(float(row["saved_boot_s"] or 0.0), self._since("oms")) > TOLD_S
+            if not message.admitted and told:
                 self.broken(
                     "I14", f"risk denies {message.proposal_id} ({message.code}), whose intent {coid} stands in the book"
                 )

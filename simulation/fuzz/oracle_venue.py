@@ -125,7 +125,7 @@ class VenueChecks(Ground):
             Decimal(0),
         )
         held = self.venue.held_by_fills(product)
-        if working > held + EPSILON and self.world.foreign:
+        if working > held + EPSILON and self.world.foreign and not self.venue.taken:
             self.broken("I14", f"exits of {product} sell {working} of {held} held; {coid} would touch coins of others")
 
     def _sold(self, filled: Filled) -> None:
