@@ -18,7 +18,9 @@ def main() -> None:
     picture = OperatorClient(Path(sys.argv[1])).ask("picture", {"since": "0"})
     local = Local(scenario="opening", operator="up")
     local.restarts.extend(sys.argv[2:])
-    console = Console(file=io.StringIO(), record=True, width=140, height=42, force_terminal=True, color_system="truecolor")
+    console = Console(
+        file=io.StringIO(), record=True, width=140, height=42, force_terminal=True, color_system="truecolor"
+    )
     console.print(draw(picture, local, 42))
     console.save_svg(str(Path(__file__).with_name("live_view.svg")), title="python3 run.py run")
 

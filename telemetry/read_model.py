@@ -26,6 +26,7 @@ from trading.messages.control import (
     TreeState,
     UniverseSnapshot,
 )
+from trading.messages.decisions import ExitsSnapshot
 from trading.messages.market import Quote
 from trading.product import set_flags
 from trading.trading_state import Causes, trading_state
@@ -63,6 +64,7 @@ class ReadModel:
         self.latch: LatchSnapshot | None = None
         self.universe: UniverseSnapshot | None = None
         self.catalog: CatalogSnapshot | None = None
+        self.exits: ExitsSnapshot | None = None
         self.tree: TreeState | None = None
         self.conditions: dict[str, Condition] = {}
         self.decisions: deque[Answer] = deque(maxlen=DECISIONS_KEPT)
@@ -90,6 +92,8 @@ class ReadModel:
                 self.universe = _newer(self.universe, message)
             case CatalogSnapshot():
                 self.catalog = _newer(self.catalog, message)
+            case ExitsSnapshot():
+                self.exits = _newer(self.exits, message)
             case TreeState():
                 self.tree = message
             case Condition():
@@ -269,11 +273,11 @@ class ReadModel:
 
     def positions(self) -> list[Answer]:
         quotes = self.quotes()
-        return (
-            [_position(position, quotes.get(position.product_id)) for position in self.book.positions]
-            if self.book
-            else []
-        )
+        armed = {one.position_id: one.state for one in self.exits.armed} if self.exits else {}
+        return [
+            {**_position(position, quotes.get(position.product_id)), "exit": armed.get(position.position_id)}
+            for position in (self.book.positions if self.book else ())
+        ]
 
     def cooldowns(self) -> list[Answer]:
         return [

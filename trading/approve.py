@@ -42,7 +42,7 @@ def approve(case: Case, marks: Mapping[str, Decimal], groups: Groups, fee_rate: 
             nav_usd=case.nav_usd,
             base_pct=tier.base_pct,
             size_factor=decimal_of(proposal.size_factor),
-            multiplier=decimal_of(entry.size_multiplier),
+            multiplier=decimal_of(entry.size_multiplier * case.catalog.size_multiplier),
             conviction=decimal_of(proposal.conviction),
             stop_pct=proposal.plan.stop_pct,
             volatility_pct=decimal_of(50.0 if proposal.volatility_pct is None else proposal.volatility_pct),
@@ -80,7 +80,7 @@ def approve(case: Case, marks: Mapping[str, Decimal], groups: Groups, fee_rate: 
             caps,
             multipliers=measured(
                 regime=case.universe.regime,
-                multiplier=entry.size_multiplier,
+                multiplier=entry.size_multiplier * case.catalog.size_multiplier,
                 conviction=proposal.conviction,
                 bound_by=f"cap:{tightest}" if sized.binding == "caps" else sized.binding,
             ),

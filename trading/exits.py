@@ -365,6 +365,8 @@ class ExitsMachine(QuietMachine):
             now.boot_s + self._settings.wait_s[min(watch.failures, len(self._settings.wait_s) - 1)]
         )
         watch.failures += 1
+        if verdict.code == "nothing_to_reduce" and watch.failures < self._settings.told_after_tries:
+            return ()  # the exit before this one has just filled, and its snapshot is on its way
         return (note_of(f"exit_refused:{verdict.code}", watch, verdict.values, watch.reason),)
 
     def _advice(self, advice: ExitAdvice, now: Instant) -> Effects:

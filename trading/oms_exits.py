@@ -225,13 +225,7 @@ def tighten(d: Desk, message: Tighten) -> None:
 
 
 def _refuse(d: Desk, message: ExitOrder, refusal: Denied) -> None:
-    d.note(
-        "decision",
-        product_id=message.product_id,
-        code=f"exit_{refusal.code}",
-        text=f"oms: {refusal.sentence()}",
-        values=dict(refusal.values),
-    )
+    """Exits tells people of the refusal, when it lasts."""
     d.answer(
         "exits",
         ExitVerdict(

@@ -271,7 +271,7 @@ def publish(d: Desk, *, changed: bool, at_once: bool) -> None:
     if d.people_owed and now_boot_s >= d.people_at:
         d.people_owed = False
         d.people_at = now_boot_s + PEOPLE_S
-        for role in PEOPLE:
+        for role in (*PEOPLE, "universe"):  # universe reads the bans in it
             d.send(role, full)
 
 

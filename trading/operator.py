@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from trading.machine import (
     NO_INCARNATION,
@@ -131,7 +131,9 @@ class OperatorMachine(QuietMachine):
                 note,
             ]
         self.waiting[command_id] = _Waiting(asked.request_id, asked.command, owner, message, now.boot_s)
-        return [Send(owner, message), Wake("repeat", now.boot_s + REPEAT_S), note]
+        # A drawdown latch is re-armed by the same word; it answers under another id, so that only the kill switch confirms.
+        also = [Send("risk", evolve(message, command_id=f"{command_id}:risk"))] if isinstance(message, Rearm) else []
+        return [Send(owner, message), *also, Wake("repeat", now.boot_s + REPEAT_S), note]
 
     def _done(self, done: CommandDone) -> Effects:
         waiting = self.waiting.pop(done.command_id, None)

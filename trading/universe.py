@@ -188,6 +188,8 @@ class UniverseMachine(QuietMachine):
         for standing in changed:
             row: Row = {"eligible": standing.eligible, "reason": standing.reason, "changed_s": now.venue_s}
             out.append(Save("universe_eligibility", standing.product_id, row))
+            if standing.reason == "metadata_missing":
+                continue
             out.append(
                 Note(
                     "decision",
@@ -198,6 +200,12 @@ class UniverseMachine(QuietMachine):
                         "values": dict(standing.values),
                     },
                 )
+            )
+        unlisted = [one.product_id for one in changed if one.reason == "metadata_missing"]
+        if unlisted:  # one record for all: a venue that lists few products is nothing to repeat line by line
+            text = f"{len(unlisted)} products of the tiers have no metadata at this venue: {', '.join(unlisted)}"
+            out.append(
+                Note("decision", {"product_id": "", "code": "ineligible:metadata_missing", "text": text, "values": {}})
             )
         out += self._too_small(now)
         return [*out, *self._publish(now, changed=True)] if changed else out
