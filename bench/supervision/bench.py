@@ -29,6 +29,9 @@ WINDOW = 32
 class Echo(SupervisedActor):
     """Answers, relays, counts."""
 
+    def peer_restarted(self, child_id, incarnation):
+        self.told = (incarnation, time.perf_counter())
+
     def receiveMsg_str(self, message, sender):  # noqa: N802
         self.send(sender, os.getpid())
 
@@ -37,6 +40,10 @@ class Echo(SupervisedActor):
             case ("ping", peer, rounds):
                 self.peer, self.left, self.took_s, self.asker = peer, rounds, [], sender
                 self.again()
+            case ("life",):
+                self.send(sender, self.incarnation)
+            case ("told",):
+                self.send(sender, self.told)
             case ("stream", peer, count):
                 self.peer, self.left, self.asker, self.began_s = peer, count, sender, time.perf_counter()
                 self.window()
@@ -111,6 +118,23 @@ def restart(kills):
             took_s.append(time.perf_counter() - began_s)
         tree.stop()
         say(f"kill -9 until the replacement answers, {count} children", milliseconds(took_s))
+
+
+def peers(kills):
+    nested = SupervisorSpec(children=[ChildSpec("below", Echo)])
+    tree, _ = plant(SupervisorSpec(children=[*children(2), ChildSpec("sub", nested)], intensity=ALWAYS, period_s=1))
+    took_s = []
+    for _ in range(kills):
+        pid = tree.ask("c0", "who")
+        began_s = time.perf_counter()
+        os.kill(pid, signal.SIGKILL)
+        life = tree.ask("c0", ("life",), 10)
+        while (told := tree.ask("below", ("told",)))[0] != life:
+            time.sleep(0.001)
+        took_s.append(told[1] - began_s)
+        time.sleep(0.2)  # apart: what follows closely is told together
+    tree.stop()
+    say("kill -9 until a peer below another supervisor is told", milliseconds(took_s))
 
 
 def floor(rounds):
@@ -239,6 +263,7 @@ def main():
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} CPUs, Linux {os.uname().release}")
     if options.what in ("restart", "all"):
         restart(options.kills)
+        peers(options.kills // 10)
     if options.what in ("scale", "all"):
         scale()
     if options.what in ("idle", "all"):
