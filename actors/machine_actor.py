@@ -20,6 +20,7 @@ from actors.notes import PEOPLE, People
 from actors.parking import Parking
 from actors.plan import RunPlan
 from actors.ports import NoStore, StorePort, Thinker
+from actors.told import told
 from actors.words import tree_state
 from state.store import Store, StoreError
 from supervision.actor import SupervisedActor
@@ -78,7 +79,7 @@ class MachineActor(SupervisedActor):
         self._start()
 
     def _start(self) -> None:
-        machine = self.make_machine()
+        machine = told(self.make_machine(), self.plan, self.incarnation)
         try:
             store = self.make_store(machine)
             store.probe()

@@ -37,6 +37,7 @@ class RunPlan:
     data_dir: absolute. market: synthetic, coinbase, or the folder of recorded candles. endpoints: where the venue is;
     None until the embedded venue has told. venue: None when somebody else runs it. run_number, tag: known from start on.
     with_guardian False: a guardian runs as a service of its own (supervisord). run_for_s: None runs until stopped.
+    record_told: machines write down what they hear (actors/told.py). strategies_dir: a folder of further strategies.
     """
 
     data_dir: Path
@@ -59,6 +60,8 @@ class RunPlan:
     run_number: int = 0
     tag: str = ""
     kill_reason: str = ""
+    record_told: bool = False
+    strategies_dir: Path | None = None
 
     @property
     def run_folder(self) -> Path:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from actors.machine_actor import MachineActor
 from actors.plan import RunPlan
 from actors.ports import Thinker
+from config.plugins import load_folder
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings
@@ -99,11 +100,12 @@ class SymbolActor(MachineActor):
 
     def make_machine(self) -> Thinker:
         settings = self.plan.section("symbol", SymbolSettings)
+        folder = self.plan.strategies_dir
         return SymbolMachine(
             product_id=self.child_id.removeprefix("symbol:"),
             settings=settings,
             me=self.incarnation,
-            strategies=collect(),
+            strategies=collect(load_folder(folder)) if folder is not None else collect(),
             config_hash=self.plan.config_hash,
         )
 

@@ -53,9 +53,12 @@ def make_plan(
     seed: int | None,
     with_guardian: bool,
     venue_line: Path | None = None,
+    record: bool = False,
+    strategies: Path | None = None,
 ) -> tuple[RunPlan, str]:
     """(the plan, the name of the opening scenario or "")."""
     loaded = load_or_explain(env, mode, config, overrides)
+    check_strategies(strategies)
     settings: Any = loaded.config
     chosen_mode = settings.bot.mode
     if not 0 < speed <= 10_000:
@@ -91,8 +94,22 @@ def make_plan(
         adopt_from_venue=adopt_from_venue,
         with_guardian=with_guardian,
         kill_reason=os.environ.get("BULKHEAD_KILL_SWITCH", ""),
+        record_told=record,
+        strategies_dir=None if strategies is None else strategies.resolve(),
     )
     return plan, scenario
+
+
+def check_strategies(folder: Path | None) -> None:
+    """A strategy file that cannot be loaded is refused here, not in the middle of the tree."""
+    from config.plugins import load_folder
+    from trading.strategies.registry import collect
+
+    if folder is not None:
+        try:
+            collect(load_folder(folder))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def check_market(market: str, mode: str, env: str, speed: float, fresh: bool) -> None:

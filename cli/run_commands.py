@@ -65,6 +65,10 @@ def run(
         Path | None,
         typer.Option(hidden=True, help="With --market coinbase: a simulated venue's contract line to follow instead."),
     ] = None,
+    strategies: Annotated[Path | None, typer.Option(help="A folder with further strategy files.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write down what every machine is told, for run.py replay.")
+    ] = False,
     external_guardian: Annotated[
         bool, typer.Option("--external-guardian", help="The guardian runs as a service of its own.")
     ] = False,
@@ -88,6 +92,8 @@ def run(
         seed=seed,
         with_guardian=not external_guardian,
         venue_line=venue_line,
+        record=record,
+        strategies=strategies,
     )
     from actors.bot import run_bot
     from telemetry.terminal import choose_view
