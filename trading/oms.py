@@ -41,10 +41,11 @@ from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings
 from trading.oms_view import ADMITTED_RECENTLY_S, measured, publish
 from trading.protections import Protections
+from trading.publish import jitter
 from trading.settle import after_reboot
 
-BEAT_S = 0.5
 RETIRE_S = 60.0
+DRAIN_LOOK_S = 0.1
 
 
 class OmsMachine(QuietMachine):
@@ -77,6 +78,7 @@ class OmsMachine(QuietMachine):
             adopt_from_venue=adopt_from_venue,
         )
         self.desk.symbols = dict.fromkeys(products)
+        self._beats = 0
         self._measure_at = 0.0
         self._retire_at = 0.0
 
@@ -187,10 +189,12 @@ class OmsMachine(QuietMachine):
             self._beat()
 
     def _beat(self) -> None:
-        """Each 0.5 s: repeats for people, measurements, what has been over for long."""
+        """Each 0.5 s, jittered by +- 10 %: the snapshot, repeats for people, measurements, what has been over for long."""
         d = self.desk
         now_boot_s = d.now.boot_s
-        d.wake("beat", now_boot_s + BEAT_S)
+        self._beats += 1
+        d.wake("beat", now_boot_s + d.settings.snapshot_every_s * jitter(f"{d.tag}:beat", self._beats))
+        d.snapshot_at = 0.0
         for fingerprint, at in list(d.expires.items()):
             if now_boot_s >= at:
                 d.gone(fingerprint)
@@ -301,7 +305,8 @@ class OmsMachine(QuietMachine):
         self._serve()
         if d.drain_run is not None:
             self._answer_drain()
-            d.wake("beat", d.now.boot_s + BEAT_S)
+            if d.armed.get("beat", 0.0) > d.now.boot_s + DRAIN_LOOK_S:
+                d.wake("beat", d.now.boot_s + DRAIN_LOOK_S)
         book = d.book
         changed = d.changed or bool(book.changes)
         if book.raised:
@@ -311,7 +316,7 @@ class OmsMachine(QuietMachine):
         self._dirty_products()
         publish(d, changed=changed, at_once=at_once or bool(d.answers))
         if "beat" not in d.armed:
-            d.wake("beat", d.now.boot_s + BEAT_S)
+            d.wake("beat", d.now.boot_s + d.settings.snapshot_every_s)
         saves = [Save(table, key, row) for (table, key), row in book.changes.items()]
         book.changes = {}
         return [*saves, *d.take()]

@@ -31,7 +31,8 @@ def to_row(obj: Any, skip: tuple[str, ...] = ()) -> dict[str, Cell]:
 
 
 def from_row(cls: type[T], row: Row, **given: Any) -> T:
-    """A `cls` from `row`; `given` fields come from the caller; columns that `cls` does not have are ignored.
+    """A `cls` from `row`; `given` fields come from the caller; columns that `cls` does not have are ignored,
+    and an empty one is the field's default where it has one.
 
     Raises ValueError that names class, field and value when a cell cannot be read.
     """
@@ -40,8 +41,10 @@ def from_row(cls: type[T], row: Row, **given: Any) -> T:
     for name, hint in hints.items():
         if name in given:
             values[name] = given[name]
-        elif name in row:
+        elif row.get(name) is not None:
             values[name] = _value(row[name], hint, cls, name)
+        elif name in row and not _filled_in(typing.cast("Any", cls), name):
+            values[name] = _value(None, hint, cls, name)
     return cls(**values)
 
 
@@ -100,6 +103,12 @@ def _kind(hint: Any) -> tuple[Any, bool]:
         optional = len(parts) < len(typing.get_args(hint))
         hint = parts[0]
     return (tuple if typing.get_origin(hint) is tuple else hint), optional
+
+
+@cache
+def _filled_in(cls: Any, name: str) -> bool:
+    """Whether an empty cell means the field's default: a column that was added later is empty in older rows."""
+    return getattr(attrs.fields(cls), name).default is not attrs.NOTHING
 
 
 def _names(cls: Any) -> tuple[str, ...]:

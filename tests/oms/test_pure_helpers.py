@@ -200,6 +200,12 @@ def test_what_is_saved_comes_back_as_it_was() -> None:
     assert from_row(CommandRow, {**to_row(command), "ok": 1}) == command
 
 
+def test_a_column_that_was_added_later_reads_as_its_default() -> None:
+    row = to_row(Position(position_id="p", product_id="BTC-USD", strategy="s", opened_s=1.5))
+    old = {name: None if name in ("peak_price", "exit_n", "closed_s") else cell for name, cell in row.items()}
+    assert from_row(Position, old) == from_row(Position, row)
+
+
 def test_a_row_that_cannot_be_read_says_which_cell() -> None:
     with pytest.raises(ValueError, match=r"Intent\.base_size is 'many' in its row"):
         from_row(Intent, {**to_row(order().intent), "base_size": "many"})
