@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from telemetry.view import decision_text, percent, seconds, short, usd
 app = typer.Typer(help="Ask or steer the running bot.", no_args_is_help=True, add_completion=False)
 
 PIPE_COLUMNS = 180
+DRILL_S_MAX = 30.0
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default: the one that runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
@@ -252,6 +254,20 @@ def breakers(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     show(answer, as_json, table_of(rows, columns, "nothing measured yet"))
 
 
+@app.command()
+def latency(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """How long each stage of an order's life took, over the newest orders."""
+    answer = ask(data_dir, "latency")
+    columns = (
+        ("stage", "stage"),
+        ("orders", "orders"),
+        ("p50 ms", "p50_ms"),
+        ("p95 ms", "p95_ms"),
+        ("max ms", "max_ms"),
+    )
+    show(answer, as_json, table_of(answer["latency"], columns, "no order has been through yet"))
+
+
 def _reading(name: str, help_text: str) -> None:
     def command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         answer = ask(data_dir, name)
@@ -279,7 +295,6 @@ def readable(answer: Any, indent: str = "") -> str:
 for _name, _help in (
     ("balance", "Cash, foreign holdings, flows."),
     ("exposure", "USD at worst case, by symbol."),
-    ("latency", "Latency per stage of an order's life."),
     ("config", "The effective configuration and its hash."),
     ("decisions", "The newest decisions of all symbols."),
     ("conditions", "What stands now and wants a person."),
@@ -410,6 +425,43 @@ def ack(alert: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson
 
 
 @app.command()
-def drill(data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
-    """Engage and re-arm the kill switch and measure: detect, block, cancel, alert (simulated venue only)."""
-    order(data_dir, "drill", {}, name, "drill", as_json)
+def drill(
+    rounds: Annotated[int, typer.Option(help="How often.")] = 1,
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
+) -> None:
+    """Engage the kill switch, wait until nothing of ours rests, re-arm, and measure it. Never on real money."""
+    who = name or getpass.getuser()
+    facts = ask(data_dir, "status")
+    if facts["mode"] == "live":
+        raise UsageError("a drill cancels every open order; on real money engage the switch by hand: ctl kill REASON")
+    rows = [one_drill(data_dir, who) for _ in range(rounds)]
+    worst = {key: max(row[key] for row in rows) for key in rows[0]}
+    text = (
+        f"{rounds} drill{'s' if rounds > 1 else ''}, worst: saved and confirmed after {worst['engaged_s'] * 1000:.0f} ms, "
+        f"HALTED seen after {worst['halted_s'] * 1000:.0f} ms, nothing rests after {worst['canceled_s'] * 1000:.0f} ms; re-armed"
+    )
+    show({"rounds": rows, "worst": worst}, as_json, text)
+
+
+def one_drill(data_dir: Path | None, who: str) -> dict[str, float]:
+    """Seconds from the command until it is saved, seen as HALTED, and nothing of ours is open."""
+    began = time.monotonic()
+    ask(data_dir, "kill", {"name": who, "cause": "drill"}, timeout_s=15.0)
+    engaged_s = time.monotonic() - began
+    seen: dict[str, float] = {}
+    while len(seen) < 2 and time.monotonic() - began < DRILL_S_MAX:
+        status = ask(data_dir, "status")
+        after = time.monotonic() - began
+        if status["trading_state"] in ("HALTED", "DRAINING"):
+            seen.setdefault("halted_s", after)
+        if not status["orders"]:
+            seen.setdefault("canceled_s", after)
+        time.sleep(0.02)
+    if len(seen) < 2:
+        raise FailedError(
+            f"the drill is not over after {DRILL_S_MAX:.0f} s; the kill switch stays engaged: look at ctl status"
+        )
+    ask(data_dir, "rearm", {"name": who, "cause": "drill over"}, timeout_s=15.0)
+    return {"engaged_s": engaged_s, **seen}

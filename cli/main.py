@@ -36,6 +36,7 @@ def register() -> None:
         config_commands,
         gate_commands,
         ops_commands,
+        replay_commands,
         run_commands,
         state_commands,
         test_commands,
@@ -45,6 +46,7 @@ def register() -> None:
     for group in (
         run_commands,
         backtest_commands,
+        replay_commands,
         chaos_commands,
         config_commands,
         state_commands,

@@ -34,6 +34,7 @@ from trading.values import ZERO, Purpose, plain, utc_text
 
 DECISIONS_KEPT = 200
 WHY_KEPT = 20
+LATENCIES_KEPT = 500
 EVENTS_KEPT = 1_000
 EVENT_KINDS = ("decision", "order", "fill", "recovery", "kill", "condition", "command", "breaker", "reconcile")
 
@@ -72,7 +73,7 @@ class ReadModel:
         self.fills: deque[Answer] = deque(maxlen=DECISIONS_KEPT)
         self.recoveries: deque[Answer] = deque(maxlen=20)
         self.no_trade_counts: Counter[str] = Counter()
-        self.latencies: dict[str, Any] = {}
+        self.latencies: dict[str, deque[float]] = {}
         self.events: deque[tuple[int, Answer]] = deque(maxlen=EVENTS_KEPT)
         self.events_seen = 0
 
@@ -130,7 +131,9 @@ class ReadModel:
             case "recovery":
                 self.recoveries.append(record)
             case "latency":
-                self.latencies[str(note.values.get("stage", note.role))] = dict(note.values)
+                for stage, took_s in (note.values.get("stages") or {}).items():
+                    key = f"{note.values.get('purpose', note.role)}.{str(stage).removesuffix('_s')}"
+                    self.latencies.setdefault(key, deque(maxlen=LATENCIES_KEPT)).append(float(took_s))
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class ReadModel:
             "exposure": lambda _: self.exposure(),
             "breakers": lambda _: {"breakers": self.breakers(), "latches": self.latches()},
             "why": self.why_answer,
-            "latency": lambda _: {"latency": self.latencies},
+            "latency": lambda _: {"latency": [_quantiles(stage, took) for stage, took in self.latencies.items()]},
             "config": lambda _: {**self.facts, "config": self.effective_config},
             "pid": self.pid,
             "decisions": lambda _: {"decisions": list(self.decisions)},
@@ -423,6 +426,18 @@ def _position(position: BookPosition, quote: Quote | None) -> Answer:
         "strategy": position.strategy,
         "adopted_by": position.adopted_by,
         "dust": position.dust,
+    }
+
+
+def _quantiles(stage: str, took_s: Iterable[float]) -> Answer:
+    """Stage of an order's life in milliseconds over the newest orders: median, 95th percentile, largest."""
+    ordered = sorted(took_s)
+    return {
+        "stage": stage,
+        "orders": len(ordered),
+        "p50_ms": round(ordered[len(ordered) // 2] * 1000, 2),
+        "p95_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))] * 1000, 2),
+        "max_ms": round(ordered[-1] * 1000, 2),
     }
 
 
