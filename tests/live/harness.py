@@ -27,6 +27,8 @@ QUICK = (
     "risk.pacing.trades_per_hour_max=100",
 )
 """Nothing but pace and size of the universe differs from a user's run."""
+RESTING = ("symbol.entry.ttl_s=20.0", "symbol.entry.ioc_fallback=false", "oms.cooldowns.fill_s=1.0")
+"""For tests that need an order that rests."""
 LIVE = ("OPEN", "PENDING", "QUEUED", "CANCEL_QUEUED")
 
 
@@ -222,6 +224,17 @@ def trade_everywhere(bot: Bot, *, wait: bool = True) -> None:
         bot.rise(product_id)
     if wait:
         eventually(bot.orders, lambda orders: len(orders) > known, 15.0)
+
+
+def rest_something(bot: Bot) -> list[dict[str, Any]]:
+    """Until the venue has a resting order of ours: steep rises leave the bid behind."""
+    for _ in range(5):
+        trade_everywhere(bot, wait=False)
+        try:
+            return eventually(bot.resting, patience_s=6.0)
+        except AssertionError:
+            continue  # all were hit: rise once more
+    raise AssertionError("nothing rested after five rises")
 
 
 def hold_something(bot: Bot) -> None:

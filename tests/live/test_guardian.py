@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from tests.live.harness import Bot, trade_everywhere
+from tests.live.harness import RESTING, Bot, rest_something
 from tests.support import eventually
 
 FIRE_S = 6
@@ -13,11 +13,10 @@ FIRE_S = 6
 
 
 def test_the_guardian_cancels_what_rests_when_the_beat_stops_and_the_run_ends_with_exit_1(tmp_path):
-    bot = Bot(tmp_path, f"guardian.fire_loops={FIRE_S}", "guardian.kill_loops=60", "symbol.entry.ttl_s=60.0")
+    bot = Bot(tmp_path, f"guardian.fire_loops={FIRE_S}", "guardian.kill_loops=60", *RESTING)
     try:
         bot.start().ready()
-        trade_everywhere(bot)
-        eventually(bot.resting, patience_s=10.0)
+        rest_something(bot)
         bot.send(signal.SIGSTOP)
         stopped_s = time.monotonic()
         eventually((tmp_path / "run" / "guardian.fence").exists, patience_s=FIRE_S * 2.0 + 5.0)

@@ -60,7 +60,8 @@ def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one
     print(f"held over the restart: {[position['product_id'] for position in before['positions']]}")
     assert before["positions"]
     assert _lasting(after) == _lasting(before)
-    assert float(after["high_water_usd"]) >= float(before["high_water_usd"])
+    # Risk saves the mark in small steps, so that a rising market does not write each tick.
+    assert float(after["high_water_usd"]) >= float(before["high_water_usd"]) * 0.999
     # I16: every position above dust is armed again; told by exits' own audit, since the operator came up later.
     armed = [line["record"]["values"] for line in audit.read(bot.data_dir / "audit" / "exits.jsonl")]
     again = {values["product_id"] for values in armed[armed_before:] if values.get("code") == "exit_armed"}

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from telemetry.client import RefusedError
-from tests.live.harness import Bot, trade_everywhere
+from tests.live.harness import RESTING, Bot, rest_something, trade_everywhere
 from tests.support import eventually
 
 
@@ -17,11 +17,10 @@ def _engaged(bot):
 
 
 def test_by_file_orders_are_cancelled_entries_blocked_and_only_a_command_rearms(tmp_path):
-    bot = Bot(tmp_path)
+    bot = Bot(tmp_path, *RESTING)
     try:
         bot.start().ready()
-        trade_everywhere(bot)
-        eventually(bot.resting, patience_s=10.0)
+        rest_something(bot)
         (tmp_path / "KILL_SWITCH").touch()
         engaged_s = time.monotonic()
         eventually(bot.resting, lambda resting: not resting, 4.0)
@@ -53,7 +52,7 @@ def test_by_file_orders_are_cancelled_entries_blocked_and_only_a_command_rearms(
 
 
 def test_by_environment_at_start_nothing_is_ever_entered(tmp_path):
-    bot = Bot(tmp_path)
+    bot = Bot(tmp_path, *RESTING)
     try:
         bot.start(env={"BULKHEAD_KILL_SWITCH": "1"}).ready()
         eventually(lambda: _engaged(bot), patience_s=3.0)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.live.harness import Bot, trade_everywhere
+from tests.live.harness import RESTING, Bot, rest_something
 from tests.support import eventually
 
 STOP_S_MAX = 3.0
@@ -15,12 +15,11 @@ STOP_S_MAX = 3.0
 
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGTERM, False), (signal.SIGINT, True)], ids=["term", "ctrl-c"])
 def test_a_stop_with_open_orders_leaves_nothing_behind(tmp_path, number, group):
-    bot = Bot(tmp_path)
+    bot = Bot(tmp_path, *RESTING)
     try:
         bot.start().ready()
         print(f"cold start to a reconciled book: {time.monotonic() - bot.started_s:.1f} s")
-        trade_everywhere(bot)
-        resting = eventually(bot.resting, patience_s=10.0)
+        resting = rest_something(bot)
         asked_s = time.monotonic()
         code = bot.stop(number, group=group)
         took_s = time.monotonic() - asked_s
