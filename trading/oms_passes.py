@@ -140,11 +140,14 @@ def _ask_stage(d: Desk, one: Pass) -> str:
 
 def _cursor(d: Desk) -> float:
     """Fills were read up to here. A store without one begins now: what is older belongs to no order of ours."""
-    if d.book.meta.cursor_s is None:
-        d.book.put_meta(evolve(d.book.meta, cursor_s=d.now.venue_s))
-    cursor = d.book.meta.cursor_s
-    assert cursor is not None
-    return cursor
+    return d.now.venue_s if d.book.meta.cursor_s is None else d.book.meta.cursor_s
+
+
+def _move_cursor(d: Desk, read_to_s: float) -> None:
+    """Forwards only, and only by a trusted clock: a cursor in the future would hide fills."""
+    before = d.book.meta.cursor_s
+    if d.now.trusted and (before is None or read_to_s > before):
+        d.book.put_meta(evolve(d.book.meta, cursor_s=read_to_s))
 
 
 def _orders_since(d: Desk) -> float:
@@ -202,7 +205,7 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
         one.stage = "fills"
     elif one.stage == "fills":
         one.differences += book_listed(d, message.items)
-        d.book.put_meta(evolve(d.book.meta, cursor_s=max(_cursor(d), one.started_s)))
+        _move_cursor(d, one.started_s)
         one.stage = "balances"
         if d.recovery is Recovery.RECOVERING:
             _reach(d, Recovery.ORDERS_KNOWN)

@@ -403,3 +403,16 @@ def test_a_listed_order_that_we_hold_open_and_the_listing_lacks_is_asked_by_id()
     assert host.queries(QueryKind.ORDER)[-1].venue_order_ids == ("v1",)
     host.answer_query(QueryKind.ORDER, listing(place, "v1", "open"))
     assert host.status(place.client_order_id) == "accepted"
+
+
+def test_an_untrusted_clock_never_moves_the_cursor_of_fills() -> None:
+    host = Host().active()
+    before = host.store.rows("meta")["oms"]["cursor_s"]
+    host.trusted = False
+    host.boot_s += DAY
+    host.run(70.0, answer=quiet_venue(host))
+    assert host.machine.desk.book.meta.cursor_s == before
+    host.trusted = True
+    host.run(70.0, answer=quiet_venue(host))
+    moved = host.machine.desk.book.meta.cursor_s
+    assert moved is not None and moved > before  # type: ignore[operator]
