@@ -131,8 +131,10 @@ def guardian(
 ) -> None:
     """The dead man's switch as a service of its own: cancels what is ours when the bot's beat stops. It only cancels."""
     folder = data_dir_of(env, market, data_dir)
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such data dir; start the bot once, then its guardian")
+    try:  # it may be started before the bot's first run, and then waits for it
+        (folder / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}") from error
     from actors.guardian_main import main
 
     raise typer.Exit(main(["--data-dir", str(folder), "--stays"]))
