@@ -18,12 +18,11 @@ from loguru import logger
 
 from actors.plan import RunPlan
 from actors.ports import Thinker
-from state.frames import FrameWriter
+from state.frames import TOLD, FrameWriter
 from trading.machine import Effects, Incarnation, Instant, Rows, Table
 from trading.messages.market import Bar, Quote
 
 FOLDER, SUFFIX = "told", ".told"
-MAGIC = b"BULKHEAD TOLD 1\n"
 BYTES_MAX = 256 << 20
 THINKERS = ("oms", "exits", "risk", "universe", "health_monitor")
 
@@ -38,7 +37,7 @@ def told(machine: Thinker, plan: RunPlan, incarnation: Incarnation) -> Thinker:
     known = evolve(plan, products=plan.listed(plan.products), venue=None)
     path = plan.data_dir / FOLDER / f"{role}.{run}.{counter}{SUFFIX}"
     try:
-        frames = FrameWriter(path, MAGIC, bytes_max=BYTES_MAX)
+        frames = FrameWriter(path, TOLD, bytes_max=BYTES_MAX)
     except OSError as error:
         logger.error(f"{role} is not recorded: {error}")
         return machine

@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+TOLD = b"BULKHEAD TOLD 1\n"
+"""The format of what machines are told: written by `actors/told.py`, read by `simulation/replay.py`."""
 LENGTH = struct.Struct(">I")
 FRAME_BYTES_MAX = 1 << 26
 FLUSH_BYTES, FLUSH_S = 1 << 17, 1.0
