@@ -209,7 +209,8 @@ class RiskMachine(QuietMachine):
 
     def _proposal(self, proposal: Proposal, now: Instant) -> Effects:
         known = self._verdicts.get(proposal.proposal_id)
-        if known is not None:
+        # A denial does not stand against the book: what oms admitted after all lives, and must be told so.
+        if known is not None and (known.admitted or not self._listed(proposal.proposal_id)):
             return (Send(f"symbol:{proposal.product_id}", known),)
         outstanding = self._outstanding
         if outstanding is not None and outstanding[1].proposal.proposal_id == proposal.proposal_id:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+import attrs
 import pytest
 
 from exchange.coinbase.gateway_stats import LONG_WINDOW_S, TrafficStats
 from simulation.fuzz.directed import BTC
 from simulation.fuzz.schedule import Item, Schedule
+from simulation.fuzz.settings import machine_settings
 from simulation.fuzz.world import World
+from trading.machine import Instant, Send
+from trading.messages.decisions import EntryPolicy, ExitPlan, Proposal, Verdict
 from trading.messages.orders import Called
+from trading.protections import Protections
+from trading.risk import EMPTY_BOOK, RiskMachine
 
 
 def test_one_slow_order_does_not_close_entries_for_as_long_as_no_other_may_be_sent():
@@ -29,3 +37,25 @@ def test_a_new_oms_agrees_with_the_venue_within_half_a_second_of_its_start(kill_
     assert not world.reconciled()
     world.stage.run_for(0.5)
     assert world.reconciled()
+
+
+def test_a_denial_of_risk_does_not_stand_against_the_book():
+    """oms was stopped with the approval in its mailbox, risk was replaced and denied; then oms admitted after all."""
+    s = machine_settings(Protections())
+    risk = RiskMachine(
+        settings=s.risk, me=(1, 1), tiers=s.tiers, themes=s.themes, strategies=s.strategies, guards=s.guards
+    )
+    proposal = Proposal(
+        proposal_id="p", product_id=BTC, strategy="price_move", trigger="t", reason="r", values=(), conviction=1.0,
+        notional_usd=Decimal(100), limit_price=Decimal(1), post_only=True, plan=ExitPlan(stop_pct=Decimal(8), target_pct=Decimal(6)),
+        policy=EntryPolicy(), quote_exchange_s=0.0, quote_received_boot_s=0.0, decided_boot_s=0.0, valid_until_boot_s=2.0, plan_id="p",
+    )  # fmt: skip
+
+    def verdicts(effects):
+        return [e.message.admitted for e in effects if isinstance(e, Send) and isinstance(e.message, Verdict)]
+
+    list(risk.recover({}, Instant(1000.0, True, 0.0)))
+    assert verdicts(risk.handle(proposal, Instant(1003.0, True, 3.0))) == [False]
+    book = attrs.evolve(EMPTY_BOOK, version=((1, 2), 1), admitted_recently=("p",), taken_boot_s=3.0)
+    list(risk.handle(book, Instant(1003.1, True, 3.1)))
+    assert verdicts(risk.handle(proposal, Instant(1003.2, True, 3.2))) == [True]
