@@ -11,8 +11,10 @@ from contextlib import suppress
 from attrs import evolve
 from loguru import logger
 
+from actors.administering import administer
 from actors.clock import Clock
 from actors.host import MachineHost
+from actors.near import NearTree
 from actors.notes import People
 from actors.plan import RunPlan
 from actors.record import RunRecord, count, print_tree
@@ -26,8 +28,6 @@ from trading.machine import Incarnation, Instant, Note
 from trading.messages.control import CommandDone, Drained, FenceSeen, Leave, Noted, RootEnded, StopAsked, TreeState
 from trading.operator import ReloadRequested, RestartRequested, StopRequested
 
-SNAPSHOT_S_MAX = 0.8
-
 
 class Conducting:
     """`tree` None: not started yet, or stopped. `leave`: what the conductor ended with; main's loop then ends."""
@@ -35,6 +35,7 @@ class Conducting:
     def __init__(self, plan: RunPlan, view: View) -> None:
         self.plan, self.view = plan, view
         self.tree: Tree | None = None
+        self._near: NearTree | None = None
         self.leave: Leave | None = None
         self.counts: Counter[str] = Counter()
         self.left_pids: tuple[int, ...] = ()
@@ -55,12 +56,15 @@ class Conducting:
     def give(self, message: object) -> None:
         self._inbox.append(message)
 
+    def attach(self, tree: Tree) -> None:
+        self.tree, self._near = tree, NearTree(tree)
+        self._near.picture()
+
     def stop(self, reason: str) -> None:
         self.view.event("stopping", f"stopping in order: {reason}")
         self.give(StopAsked(reason=reason))
 
     def step(self) -> None:
-        """Mail, answers, timers: as much as there is now."""
         if self.tree is not None:
             for sender, body in self.tree.messages():
                 self._hear(sender, body)
@@ -69,29 +73,24 @@ class Conducting:
             self._host.handle(self._inbox.popleft())
         self._host.wake_due()
 
-    def look(self) -> None:
-        """Each second: the tree, and the guardian's fence."""
+    def look(self, *, show: bool) -> None:
+        """Each second: the tree, and the guardian's fence. show: print the tree too (SIGUSR1)."""
         fence = fences.read_fences(self.plan.run_folder).guardian_run
         if fence:
             self.give(FenceSeen(fence="guardian", run_number=fence))
-        if self.tree is None:
+        if self.tree is None or self._near is None:
             return
         if not self.tree.alive():
             self._root_gone(self.tree)
             return
-        try:
-            snapshot = self.tree.snapshot(SNAPSHOT_S_MAX)
-        except (SupervisorError, TimeoutError):
-            return  # the tree's picture grows old, and the beat says so
+        if (snapshot := self._near.picture()) is None:
+            return  # the picture grows old, and the beat says so
         state = tree_state(snapshot, parked=frozenset(self._parked))
         self._compare(state)
         self.give(state)
         self.view.tick(state.children)
-
-    def show_tree(self) -> None:
-        """SIGUSR1: the tree in words, on stderr."""
-        if self.tree is not None:
-            print_tree(self.tree.snapshot(SNAPSHOT_S_MAX))
+        if show:
+            print_tree(snapshot)
 
     def _root_gone(self, tree: Tree) -> None:
         if self._told_root:
@@ -125,16 +124,17 @@ class Conducting:
             case StopRequested():
                 self.stop(f"ctl stop by {body.name}")
             case RestartRequested() | ReloadRequested():
-                self.requests.administer(body)
+                if self.tree is not None:
+                    self._tell("operator", administer(self.tree, body))
             case Noted():
                 count(self.counts, body)
             case Drained() | CommandDone():
                 self.give(body)
             case _:
-                logger.warning(f"main has no use for {type(body).__name__} of {sender}")
+                logger.warning(f"{type(body).__name__} of {sender} is of no use here")
 
     def _tell(self, role: str, message: object) -> bool:
-        return self.tree is not None and role != "main" and self.tree.tell(role, message)
+        return self.tree is not None and self._near is not None and self._near.tell(role, message)
 
     def _send(self, role: str, message: object) -> None:
         if role != "io":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,11 +15,9 @@ from actors.processes import started_ticks, tree_pids
 from actors.sweeping import Sweeping, list_ours
 from exchange.coinbase import fences
 from state.files import write_durably
-from supervision import SupervisorError, TreeSnapshot
 from telemetry.notify import alert_urls, notify_now
 from trading.messages.control import (
     AlertPeople,
-    CommandDone,
     EngageKillFile,
     FenceWritten,
     HandOver,
@@ -32,13 +28,13 @@ from trading.messages.control import (
     WriteBeat,
     WriteFence,
 )
-from trading.operator import ReloadRequested, RestartRequested
 
 if TYPE_CHECKING:
     from actors.conducting import Conducting
 
 HANDED_OVER = "handed_over"
 ALERT_S_MAX = 3.0
+DEAF_STOP_S = 0.3
 
 
 class Requests:
@@ -49,9 +45,13 @@ class Requests:
         self._run = conducting.plan.run_folder
         self._done = Bridge()
         self._sweeping: Sweeping | None = None
+        self._stop: StopTree | None = None
         self._alerts: list[threading.Thread] = []
 
     def answers(self) -> Iterable[object]:
+        if self._stop is not None:
+            request, self._stop = self._stop, None
+            self._stop_tree(request)
         found = self._done.drain()
         return found if self._sweeping is None else [*found, *self._sweeping.bridge.drain()]
 
@@ -68,7 +68,7 @@ class Requests:
             case WriteFence():
                 self._write_fence(request)
             case StopTree():
-                self._stop_tree(request)
+                self._stop = request  # last: it blocks, and listing and sweep shall run beside it
             case ListOurs():
                 plan = self._c.plan
                 self._in_thread("list", lambda: self._done.put(list_ours(plan, request.deadline_boot_s)))
@@ -97,7 +97,9 @@ class Requests:
         left: tuple[int, ...] = ()
         if tree is not None:
             pids = tree_pids(tree.admin_pid)
-            tree.stop(max(0.1, request.kill_at_boot_s - boot_s()))
+            # A root that hangs stops nobody in order: what lives below it is killed at once; its drain is done, or late.
+            hangs = not tree.root_alive(DEAF_STOP_S)
+            tree.stop(DEAF_STOP_S if hangs else max(0.1, request.kill_at_boot_s - boot_s()))
             left = tuple(pid for pid, ticks in pids if started_ticks(pid) == ticks)
         self._c.left_pids = left
         self._done.put(TreeStopped(left_pids=left))
@@ -120,31 +122,3 @@ class Requests:
         thread = threading.Thread(target=call, name=name, daemon=True)
         thread.start()
         return thread
-
-    # ---- what a person orders of main -----------------------------------------------------------------------------------
-
-    def administer(self, order: RestartRequested | ReloadRequested) -> None:
-        tree = self._c.tree
-        if tree is None:
-            return
-        ok, text = False, "this run keeps the configuration it was started with; stop it and start it again"
-        if isinstance(order, RestartRequested):
-            try:
-                row = tree.snapshot(1.0).row(order.role)
-                ok, text = self._restart(order.role, row.supervisor if row else "", tree.snapshot(1.0))
-            except (SupervisorError, TimeoutError) as error:
-                text = f"{order.role} was not restarted: {error}"
-        tree.tell("operator", CommandDone(command_id=order.command_id, ok=ok, text=text))
-
-    def _restart(self, role: str, supervisor: str, snapshot: TreeSnapshot) -> tuple[bool, str]:
-        tree = self._c.tree
-        if tree is None or not supervisor:
-            return False, f"no role is named {role!r}; there are: {', '.join(row.id for row in snapshot.children)}"
-        row = snapshot.row(role)
-        if row is not None and row.dynamic and row.pid:
-            os.kill(row.pid, signal.SIGKILL)  # its supervisor wants it, and starts the next life by itself
-            return True, f"{role} was killed and comes back"
-        if row is not None and row.state in ("running", "starting"):
-            tree.terminate_child(role, supervisor, 10.0)
-        pid = tree.restart_child(role, supervisor, 20.0)
-        return True, f"{role} was restarted (pid {pid})"

@@ -55,7 +55,7 @@ def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
     view.event("tree", f"starting the tree of run {plan.run_number}")
     gc.collect()  # what is collected in a child would close descriptors by numbers that mean something else there
     try:
-        conducting.tree = supervision.start(
+        tree = supervision.start(
             make_tree(plan),
             lock_folder=plan.run_folder,
             hang_deadline_s=HANG_DEADLINE_S,
@@ -63,6 +63,7 @@ def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
             listeners=LISTENERS,
             keep_fds=(lock.fileno(),),
         )
+        conducting.attach(tree)
     except Exception as error:  # whatever it was, nothing of it is left running, and the venue is swept
         view.event("tree", f"the tree did not start: {error}")
         conducting.give(RootEnded(reason=f"did not start: {error}"))
@@ -84,13 +85,11 @@ def _loop(
             conducting.stop(f"after {plan.run_for_s:.0f} s, as asked")
         if now >= look_at:
             look_at = now + LOOK_S
-            conducting.look()
+            show, signals.show_tree = signals.show_tree, False
+            conducting.look(show=show)
             for process in (venue, guardian):
                 if process is not None:
                     process.tend()
-        if signals.show_tree:
-            signals.show_tree = False
-            conducting.show_tree()
         conducting.step()
         if conducting.leave is None:
             time.sleep(LOOP_S)

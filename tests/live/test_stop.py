@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -35,5 +36,23 @@ def test_a_stop_with_open_orders_leaves_nothing_behind(tmp_path, number, group):
         ledger = bot.ledger()
         assert [order for order in ledger if order["status"] == "OPEN"] == []
         assert {order["client_order_id"] for order in resting} <= {order["client_order_id"] for order in ledger}
+    finally:
+        bot.clean_up()
+
+
+def test_a_stop_while_root_hangs_still_cancels_everything_and_ends_in_time(tmp_path):
+    bot = Bot(tmp_path, *RESTING)
+    try:
+        bot.start().ready()
+        resting = rest_something(bot)
+        os.kill(bot.root_pid(), signal.SIGSTOP)
+        asked_s = time.monotonic()
+        bot.send(signal.SIGTERM)
+        code = bot.wait(20.0)
+        print(f"root hung; SIGTERM to exit {code}: {time.monotonic() - asked_s:.2f} s")
+        assert time.monotonic() - asked_s <= 10.0 * bot.slack()
+        left = {order["client_order_id"]: order["status"] for order in bot.ledger()}
+        assert {left[order["client_order_id"]] for order in resting} <= {"CANCELLED", "FILLED"}
+        assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())
     finally:
         bot.clean_up()
