@@ -4,7 +4,8 @@
     oms_orders    what is learned of orders                oms_service  place, cancel, ask, read fills
     oms_fills     booking, positions, outcomes             oms_measure  latency
     oms_passes    Hello, Withdraw, reconcile, recovery     oms_people   what people order
-    oms_view      snapshots and who hears them             oms_book     the rows          oms_desk   everything in memory
+    oms_view      snapshots and who hears them             oms_book     the rows
+    oms_retire    what is over for long                    oms_desk     everything in memory
 
 Each handle: the message changes the book; every order that changed is served (what is due is sent, its timer armed); the
 version rises at most once; then go the rows, the sends, the snapshots, and last the answers that rest on them.
@@ -36,6 +37,7 @@ from trading.oms_fills import judge_after
 from trading.oms_orders import outcome, unwanted, update, want_cancel
 from trading.oms_passes import advance, begin_withdraw, gateway_restarted, greet, hello_acknowledged, page
 from trading.oms_people import flattened, ordered
+from trading.oms_retire import retire
 from trading.oms_rows import TABLES
 from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings
@@ -206,7 +208,7 @@ class OmsMachine(QuietMachine):
             self._tell_unbooked()
         if now_boot_s >= self._retire_at and d.now.trusted:
             self._retire_at = now_boot_s + RETIRE_S
-            d.book.retire(d.now.venue_s, d.settings.retain_s, d.settings.retain_realised_s)
+            retire(d.book, d.now.venue_s, d.settings.retain_s, d.settings.retain_realised_s)
             d.order_views = {key: view for key, view in d.order_views.items() if key in d.recent}
         if d.recovery is not Recovery.RECONCILED and d.pass_n and d.pass_ and now_boot_s - d.pass_.started_at > 30.0:
             d.stand(

@@ -92,7 +92,7 @@ class Book:
         row["live"] = live
         self.changes[table, key] = row
 
-    def _save_order(self, order: Order, *, live: bool = True) -> None:
+    def save_order(self, order: Order, *, live: bool = True) -> None:
         intent = to_row(order.intent)
         row = {name: intent[name] for name in ORDER_EXTRAS} | to_row(order, skip=("intent",))
         self.save("orders", order.intent.client_order_id, row, live=live)
@@ -117,7 +117,7 @@ class Book:
             return
         self._index(order)
         self._count(before, order)
-        self._save_order(order)
+        self.save_order(order)
         self.touched[key] = None
         if before is None or order.seen_size > before.seen_size or order.status.terminal != before.status.terminal:
             self.raised = True
@@ -366,62 +366,6 @@ class Book:
         """What the quote balance should be: the last accepted one plus the cash of fills booked since."""
         base = self.meta.base_quote_usd
         return None if base is None else base + self.meta.cash_usd - self.meta.base_cash_usd
-
-    def retire(self, venue_s: float, retain_s: float, retain_realised_s: float) -> None:
-        """What is over for long leaves memory and live rows; the rows stay for people. Cooldowns leave when they end."""
-        old_s, older_s = venue_s - retain_s, venue_s - retain_realised_s
-        if self.meta.cursor_s is not None:
-            old_s = min(old_s, self.meta.cursor_s - retain_s)
-        for key, order in list(self.orders.items()):
-            if order.ended_s is None or order.ended_s > old_s or key in self.unbooked:
-                continue
-            position = self.positions.get(self.position_of(order.intent) or "")
-            if position is None or (position.closed_s is not None and position.closed_s <= old_s):
-                self._retire_order(key, order)
-        for key, fill in list(self.fills.items()):
-            if fill.client_order_id not in self.orders and fill.at_s <= old_s and not self._open(fill.position_id):
-                self.save("fills", key, to_row(fill, skip=("key",)), live=False)
-                del self.fills[key]
-                if fill.position_id:
-                    self.position_fills.get(fill.position_id, {}).pop(key, None)
-        for position_id, position in list(self.positions.items()):
-            if (
-                position.closed_s is not None
-                and position.closed_s <= older_s
-                and not self.position_orders.get(position_id)
-            ):
-                self.save("positions", position_id, to_row(position), live=False)
-                del self.positions[position_id]
-        for key, close in list(self.closes.items()):
-            if close.at_s <= older_s:
-                self.results_n += 1
-                self.save("closes", key, to_row(close), live=False)
-                del self.closes[key]
-        for key, lot in list(self.lots.items()):
-            if lot.at_s <= old_s and not self._open(lot.position_id):
-                self.save("lots", key, to_row(lot), live=False)
-                del self.lots[key]
-        for key, cooldown in list(self.cooldowns.items()):
-            if cooldown.until_s <= old_s:
-                self.save("cooldowns", key, to_row(cooldown), live=False)
-                del self.cooldowns[key]
-
-    def _open(self, position_id: str | None) -> bool:
-        position = self.positions.get(position_id or "")
-        return position is not None and position.closed_s is None
-
-    def _retire_order(self, key: str, order: Order) -> None:
-        intent = order.intent
-        self._save_order(order, live=False)
-        self.save("intents", intent.intent_id, to_row(intent), live=False)
-        del self.orders[key]
-        self.by_intent.pop(intent.intent_id, None)
-        self.by_proposal.pop(intent.proposal_id or "", None)
-        self.approvals.discard(intent.approval_id)
-        self.by_venue_id.pop(order.venue_order_id or "", None)
-        position_id = self.position_of(intent)
-        if position_id and position_id in self.position_orders:
-            self.position_orders[position_id].pop(key, None)
 
 
 def _mark(keys: dict[str, None], key: str, present: bool) -> None:

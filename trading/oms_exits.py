@@ -191,7 +191,8 @@ def _holdings(d: Desk, position: Position) -> Holdings | None:
 def coins_are_its_own(d: Desk, position: Position) -> bool:
     """Whether the account holds nothing of this coin beside `position` worth more than dust; false without a complete page.
 
-    Another position of ours counts as beside, too: a sale of what is gone would be filled with its coins.
+    Another position of ours counts as beside, too, and so does what an entry may have bought unseen: a sale of what is
+    gone would be filled with those coins.
     """
     if d.balances is None:
         return False
@@ -202,10 +203,20 @@ def coins_are_its_own(d: Desk, position: Position) -> bool:
         if other is not position and other.product_id == position.product_id:
             bought, _ = d.book.seen_sizes(key)
             beside += max(ZERO, other.booked_size + bought)
+    beside += sum((o.leaves_size for o in d.book.open_orders() if _buys_beside(o, position)), ZERO)
     if beside <= ZERO:
         return True
     price = d.marks.get(position.product_id) or position.average_price or position.entry_price
     return beside * price <= d.settings.dust_usd
+
+
+def _buys_beside(order: Order, position: Position) -> bool:
+    intent = order.intent
+    return (
+        intent.side is Side.BUY
+        and intent.product_id == position.product_id
+        and intent.intent_id != position.position_id
+    )
 
 
 def _coin_total(d: Desk, product_id: str) -> Decimal | None:

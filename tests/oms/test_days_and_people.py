@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, update
-from tests.oms.test_scenarios import quiet_venue, unknown_entry
+from tests.oms.talk import quiet_venue, unknown_entry
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot
 from trading.messages.control import (

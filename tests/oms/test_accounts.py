@@ -1,0 +1,266 @@
+"""Fills, flows, foreign coins, recovery, and who hears of the book. Each trap has the name that protocol.md gives it."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from tests.oms.host import (
+    GATEWAY,
+    D,
+    Host,
+    approval,
+    fill,
+    listing,
+    update,
+)
+from tests.oms.talk import (
+    USD,
+    body_of,
+    quiet_venue,
+)
+from trading.machine import PeerRestarted
+from trading.messages.book import BookSnapshot, Recovery
+from trading.messages.control import (
+    CommandDone,
+    KillSnapshot,
+    OperatorOrder,
+)
+from trading.messages.decisions import Refused
+from trading.messages.orders import (
+    Balance,
+    BestBidAsk,
+    CancelOrders,
+    FeedReset,
+    Hello,
+    PlaceOrder,
+    QueryKind,
+)
+from trading.values import Purpose, client_order_id
+
+
+def test_a_fill_is_booked_once_however_often_and_in_whatever_order_it_is_told() -> None:
+    host = Host().active()
+    place = host.accepted_entry(size="2")
+    host.tell(update(place, "v1", "open", "1"))
+    host.run(1.0)
+    one = fill(place, "v1", "e1", "1", "100")
+    host.answer_query(QueryKind.FILLS, one, one)
+    host.tell(update(place, "v1", "filled", "2"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e2", "1", "101"), one)
+    host.crash()
+    host.greet()
+    host.reconcile(fills=(one, fill(place, "v1", "e2", "1", "101")))
+    assert len(host.store.rows("fills")) == 2
+    assert host.book.positions[0].booked_size == D(2)
+    assert host.book.positions[0].cost_usd == D(201)
+
+
+def test_nothing_is_admitted_while_a_fill_is_seen_but_not_booked_and_its_age_is_shown() -> None:
+    host = Host().active()
+    place = host.accepted_entry()
+    host.tell(update(place, "v1", "filled", "1"))
+    host.run(2.5)
+    assert host.book.unbooked[0][0] == place.client_order_id
+    assert host.book.unbooked[0][1] >= 2.0
+    host.tell(approval(host, n=2, product="ETH-USD"))
+    assert host.last(Refused).code == "reconcile_pending"
+
+
+def test_fills_are_asked_by_order_id_until_what_is_booked_equals_what_was_seen() -> None:
+    host = Host().active()
+    place = host.accepted_entry(size="2")
+    host.tell(update(place, "v1", "filled", "2"))
+    host.run(0.8)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "1", "100"))
+    assert host.book.unbooked
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "1", "100"), fill(place, "v1", "e2", "1", "100"))
+    assert host.book.unbooked == ()
+
+
+def test_the_wait_after_a_trade_follows_what_was_observed_within_its_bounds() -> None:
+    from trading.oms_measure import settle_wait_s
+
+    host = Host().active()
+    desk = host.machine.desk
+    assert settle_wait_s(desk) == 0.75
+    desk.settle_samples = [1.5] * 10
+    assert 1.3 < settle_wait_s(desk) < 1.4
+    desk.settle_samples = [60.0] * 10
+    assert settle_wait_s(desk) == 5.0
+    desk.settle_samples = [0.01] * 10
+    assert settle_wait_s(desk) == 0.1
+
+
+def test_a_reversal_and_its_correction_are_booked_once_as_such() -> None:
+    host = Host().active()
+    place = host.bought("1", "100")
+    reversal = fill(place, "v1", "r1", "1", "100", kind="REVERSAL")
+    correction = fill(place, "v1", "k1", "1", "99", kind="CORRECTION")
+    host.run(31.0)
+    host.answer_query(QueryKind.ORDERS)
+    host.answer_query(QueryKind.FILLS, reversal, correction)
+    position = host.book.positions[0]
+    assert (position.booked_size, position.average_price) == (D(1), D(99))
+    assert host.book.unbooked == ()
+    assert host.machine.desk.book.meta.cash_usd == -D("99.5")
+
+
+def test_deposits_and_withdrawals_are_flows_and_no_pnl() -> None:
+    host = Host().active()
+    richer = (Balance(currency="USD", available=D(12_500), hold=D(0)),)
+    host.run(31.0, answer=quiet_venue(host, *richer))
+    assert host.book.flows_usd == 0, "one pass may have met money on its way"
+    host.run(6.0, answer=quiet_venue(host, *richer))
+    assert host.book.flows_usd == D(2_500)
+    assert host.book.realised_today_usd == 0
+    host.run(60.0, answer=quiet_venue(host, *richer))
+    assert host.book.flows_usd == D(2_500)
+    assert [r["kind"] for r in host.store.rows("flows").values()] == ["deposit"]
+
+
+def test_ours_without_a_row_is_adopted_as_external_cancelled_and_alerted_and_others_are_not_touched() -> None:
+    host = Host()
+    host.greet()
+    ours = client_order_id("abcd", "lost")
+    place = PlaceOrder(
+        client_order_id=ours,
+        purpose=Purpose.ENTRY,
+        body=evolve(body_of("BTC-USD")),
+        gateway_incarnation=GATEWAY,
+        approval_id="",
+        send_by_boot_s=0.0,
+    )
+    foreign = listing(place, "v8", "open", client_order_id="bh-zzzz-other")
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile(orders=(listing(place, "v9", "open"), foreign))
+    assert host.last(CancelOrders).venue_order_ids == ("v9",)
+    assert f"oms:external:{ours}" in host.conditions()
+    host.tell(update(place, "v9", "canceled", "0"))
+    assert f"oms:external:{ours}" not in host.conditions()
+    assert all(c.venue_order_ids == ("v9",) for c in host.all(CancelOrders))
+
+
+def test_foreign_coins_become_a_position_only_by_a_persons_name() -> None:
+    host = Host().active()
+    held = (USD, Balance(currency="ETH", available=D(3), hold=D(0)))
+    host.run(31.0, answer=quiet_venue(host, *held))
+    assert host.book.positions == ()
+    order = OperatorOrder(
+        command_id="a1", verb="adopt", name="ann", cause="mine", args=(("symbol", "ETH-USD"), ("size", "2"))
+    )
+    host.tell(order)
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="ETH-USD", bid=D(50), ask=D(51), exchange_s=0.0))
+    position = host.book.positions[0]
+    assert (position.booked_size, position.average_price, position.adopted_by) == (D(2), D(50), "ann")
+    assert host.machine.desk.book.meta.cash_usd == 0
+    host.run(31.0, answer=quiet_venue(host, *held))
+    assert [(f.currency, f.size) for f in host.book.foreign] == [("ETH", D(1))]
+    too_much = evolve(order, command_id="a2", args=(("symbol", "ETH-USD"), ("size", "5")))
+    host.tell(too_much)
+    assert not host.last(CommandDone).ok
+
+
+def test_an_order_filled_while_we_were_away_is_booked_at_the_next_start() -> None:
+    host = Host().active()
+    place = host.accepted_entry()
+    host.boot_s += 600.0
+    host.crash()
+    host.greet()
+    host.reconcile(
+        orders=(listing(place, "v1", "filled", "1"),),
+        fills=(fill(place, "v1", "e1", "1", "100", at_s=host.now.venue_s - 500),),
+        balances=(
+            Balance(currency="USD", available=D("9899.5"), hold=D(0)),
+            Balance(currency="BTC", available=D(1), hold=D(0)),
+        ),
+    )
+    assert host.book.positions[0].booked_size == D(1)
+    assert host.book.unbooked == ()
+    assert host.book.recovery is Recovery.RECONCILED
+
+
+def test_a_partial_snapshot_never_ends_recovery() -> None:
+    host = Host()
+    host.greet()
+    for _ in range(4):
+        host.answer_query(QueryKind.ORDERS, complete=False)
+        host.run(11.0)
+    assert host.book.recovery is Recovery.RECOVERING
+    host.answer_query(QueryKind.ORDERS)
+    host.answer_query(QueryKind.FILLS)
+    host.answer_query(QueryKind.BALANCES, complete=False)
+    assert host.book.recovery is Recovery.ORDERS_KNOWN
+
+
+def test_a_reset_of_the_user_feed_asks_what_was_missed() -> None:
+    host = Host().active()
+    before = len(host.sent)
+    host.tell(FeedReset(epoch=2, connected=True))
+    assert host.queries(QueryKind.ORDERS, before)
+
+
+def test_the_wait_between_two_reconciles_is_jittered() -> None:
+    host = Host().active()
+    begins: list[float] = []
+    for _ in range(6):
+        before = len(host.sent)
+        start = host.boot_s
+        while not host.queries(QueryKind.ORDERS, before):
+            host.run(0.1)
+        begins.append(host.boot_s - start)
+        host.reconcile()
+    assert all(26.9 < wait < 33.2 for wait in begins), begins
+    assert len({round(wait, 1) for wait in begins}) > 2
+
+
+def test_an_untrusted_clock_neither_ends_a_cooldown_nor_a_time_to_live() -> None:
+    host = Host().active()
+    host.accepted_entry(ttl_s=5.0)
+    host.trusted = False
+    host.run(30.0)
+    assert not host.all(CancelOrders)
+    host.trusted = True
+    host.run(1.0)
+    assert host.all(CancelOrders)
+
+
+def test_a_counter_survives_everything() -> None:
+    host = Host().active()
+    host.bought()
+    host.run(3000.0, answer=quiet_venue(host))
+    before = host.book
+    host.crash()
+    after = host.book
+    keep = {"version": after.version, "recovery": after.recovery, "taken_boot_s": after.taken_boot_s}
+    keep |= {
+        "balances_complete_boot_s": None,
+        "quote_available_usd": D(0),
+        "admitted_recently": (),
+    }
+    assert evolve(before, **keep) == after
+
+
+def test_hello_is_said_to_every_gateway() -> None:
+    host = Host().active()
+    before = len(host.all(Hello))
+    host.tell(PeerRestarted("gateway", (1, 99)))
+    assert len(host.all(Hello)) == before + 1
+    host.tell(approval(host))
+    assert host.last(Refused).code == "gateway_unknown"
+
+
+def test_snapshots_reach_risk_each_half_second_and_on_change_at_most_each_twenty_milliseconds() -> None:
+    host = Host().active()
+    before = len(host.sent)
+    host.run(10.0)
+    beats = [s for s in host.sent[before:] if s.role == "risk" and isinstance(s.message, BookSnapshot)]
+    assert 19 <= len(beats) <= 22
+    place = host.accepted_entry()
+    before = len(host.sent)
+    for filled in ("0.1", "0.2", "0.3", "0.4"):
+        host.tell(update(place, "v1", "open", filled))
+    books = [s for s in host.sent[before:] if s.role == "risk" and isinstance(s.message, BookSnapshot)]
+    assert len(books) <= 1
+    assert host.book.orders[0].filled_size == D("0.4")

@@ -1,0 +1,177 @@
+"""Exits only reduce, and no lost answer locks the door. Each trap has the name that protocol.md gives it."""
+
+from __future__ import annotations
+
+from tests.oms.host import (
+    D,
+    Host,
+    exit_order,
+    fill,
+    outcome,
+    update,
+)
+from tests.oms.talk import (
+    quiet_venue,
+    two_entries,
+    two_positions,
+)
+from trading.messages.control import (
+    KillSnapshot,
+)
+from trading.messages.decisions import ExitVerdict
+from trading.messages.orders import (
+    Balance,
+    CancelOrders,
+    OrderStyle,
+    OutcomeKind,
+    PlaceOrder,
+    QueryKind,
+)
+from trading.values import Purpose
+
+
+def test_an_exit_cancels_our_own_buys_of_the_product_first_and_waits_at_most_a_second() -> None:
+    host = Host().active()
+    host.bought()
+    entry = two_entries(host)
+    before = len(host.sent)
+    host.tell(exit_order(host, host.book.positions[0].position_id))
+    assert host.all(CancelOrders, before)[-1].venue_order_ids == ("v2",)
+    assert host.last(ExitVerdict).code == "waiting"
+    assert not host.all(PlaceOrder, before)
+    host.run(1.05)
+    assert host.last(ExitVerdict).admitted
+    assert host.last(PlaceOrder).purpose is Purpose.EXIT
+    assert entry.client_order_id != host.last(PlaceOrder).client_order_id
+
+
+def test_a_waiting_exit_goes_as_soon_as_the_buy_is_gone_with_the_newest_price() -> None:
+    host = Host().active()
+    host.bought()
+    entry = two_entries(host)
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id, price="90"))
+    host.tell(exit_order(host, position_id, price="89"))
+    host.tell(update(entry, "v2", "canceled", "0"))
+    sale = host.last(PlaceOrder)
+    assert (sale.purpose, sale.body.limit_price) == (Purpose.EXIT, D(89))
+
+
+def test_an_exit_id_ever_makes_one_order() -> None:
+    host = Host().active()
+    host.bought()
+    message = exit_order(host, host.book.positions[0].position_id)
+    host.tell(message, message)
+    host.crash()
+    host.tell(message)
+    assert len(host.store.rows("intents")) == 2
+    assert host.last(ExitVerdict).admitted
+
+
+def test_two_exits_never_sell_more_than_the_position() -> None:
+    host = Host().active()
+    host.bought("1")
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id, "0.7", n=0))
+    host.tell(exit_order(host, position_id, "0.7", n=1))
+    assert [p.body.base_size for p in host.all(PlaceOrder)][-2:] == [D("0.7"), D("0.3")]
+    host.tell(exit_order(host, position_id, "0.7", n=2))
+    assert host.last(ExitVerdict).code == "nothing_to_reduce"
+
+
+def test_the_market_crashes_while_an_exits_answer_is_lost() -> None:
+    host = Host().active()
+    host.bought("1")
+    host.run(31.0, answer=quiet_venue(host))  # a balance page that is older than the exit shows nothing foreign
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id, "1", "92", n=0))
+    lost = host.last(PlaceOrder)
+    host.tell(outcome(lost, OutcomeKind.UNKNOWN))
+    host.run(4.5)
+    host.tell(exit_order(host, position_id, "1", "85", n=1))
+    assert host.last(ExitVerdict).code == "nothing_to_reduce"
+    host.run(1.0)
+    host.tell(exit_order(host, position_id, "1", "80", n=1))
+    assert host.last(ExitVerdict).admitted
+    assert host.last(PlaceOrder).body.base_size == D(1)
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False), outcome(host.last(PlaceOrder), OutcomeKind.UNKNOWN))
+    held = (
+        Balance(currency="USD", available=D("9899.5"), hold=D(0)),
+        Balance(currency="BTC", available=D(1), hold=D(0)),
+    )
+    host.reconcile(balances=held)
+    host.run(6.0, answer=quiet_venue(host))
+    host.tell(exit_order(host, position_id, "1", "70", n=2))
+    assert host.last(ExitVerdict).admitted, "a restart must not lock the door either"
+
+
+def test_beside_coins_of_others_an_exit_is_a_limit_that_dies_within_seconds() -> None:
+    host = Host().active()
+    host.bought("1")
+    held = (
+        Balance(currency="USD", available=D("9899.5"), hold=D(0)),
+        Balance(currency="BTC", available=D(4), hold=D(0)),
+    )
+    host.run(31.0, answer=quiet_venue(host, *held))
+    assert [(f.currency, f.size) for f in host.book.foreign] == [("BTC", D(3))]
+    host.tell(exit_order(host, host.book.positions[0].position_id, style="ioc"))
+    body = host.last(PlaceOrder).body
+    assert body.style is OrderStyle.LIMIT_GTD
+    assert body.end_time_s is not None and body.end_time_s <= host.now.venue_s + 2 + 10 + 1
+
+
+def test_another_position_of_the_coin_counts_as_coins_beside_it() -> None:
+    host = Host().active()
+    host.bought("1")
+    two_positions(host)
+    host.tell(exit_order(host, host.book.positions[0].position_id, style="ioc"))
+    assert host.last(PlaceOrder).body.style is OrderStyle.LIMIT_GTD
+
+
+def test_what_a_given_up_exit_sold_after_all_is_booked_where_it_came_from() -> None:
+    host = Host().active()
+    host.bought("1", "100")
+    two_positions(host)
+    first, second = host.book.positions
+    host.tell(exit_order(host, first.position_id, n=0, reason="target"))
+    lost = host.last(PlaceOrder)
+    host.tell(outcome(lost, OutcomeKind.NOT_SENT, reason="late"))
+    host.tell(exit_order(host, first.position_id, n=1, reason="target"))
+    sale = host.last(PlaceOrder)
+    for place, vid in ((sale, "v5"), (lost, "v6")):
+        host.tell(update(place, vid, "filled", "1", "120"))
+        host.run(1.0)
+        host.answer_query(QueryKind.FILLS, fill(place, vid, "e" + vid, "1", "120", at_s=host.now.venue_s))
+    assert host.book.positions == ()
+    book = host.machine.desk.book
+    assert {p.booked_size for p in book.positions.values()} == {D(0)}
+    realised = sum((c.realised_usd for c in book.closes.values()), D(0))
+    assert realised == book.meta.cash_usd == D(240) - D(190) - D(2)
+    assert any(c.startswith("oms:covered") for c in host.conditions())
+    assert book.positions[second.position_id].closed_s is not None
+
+
+def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_position() -> None:
+    host = Host().active()
+    host.bought("1")
+    host.run(31.0, answer=quiet_venue(host))
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id))
+    sale = host.last(PlaceOrder)
+    sold = (
+        Balance(currency="USD", available=D("9899.5"), hold=D(0)),
+        Balance(currency="BTC", available=D("0.4"), hold=D(0)),
+    )
+    host.tell(outcome(sale, OutcomeKind.REJECTED, reason="INSUFFICIENT_FUND"))
+    host.reconcile(balances=sold)
+    assert host.book.positions[0].booked_size == D(1), "one pass is not two"
+    host.run(5.5, answer=quiet_venue(host, *sold))
+    assert host.book.positions[0].booked_size == D("0.4")
+    assert any(c.startswith("oms:external_reduction") for c in host.conditions())
+    assert [r["kind"] for r in host.store.rows("flows").values()] == ["external_reduction"]
+    assert host.book.realised_today_usd == 0, "coins that left by another hand are no loss of ours"
+    assert host.book.drift_usd == D("60"), "0.6 at the last price"
+    host.run(40.0, answer=quiet_venue(host, *sold))
+    assert host.book.drift_usd == 0
