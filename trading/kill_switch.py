@@ -175,7 +175,9 @@ class KillSwitchMachine(QuietMachine):
         changed = any(isinstance(effect, Note) for effect in effects)
         if not changed:
             return (self._record(), *effects)
-        return (*self._saved(), *effects, *self._publish(now, changed=True), *self._conditions(now))
+        # A pause says nothing about the file: somebody may have made it a moment ago, and we were not told yet.
+        saves = self._saved() if isinstance(command, Engage | Rearm) else [self._record()]
+        return (*saves, *effects, *self._publish(now, changed=True), *self._conditions(now))
 
     def _engage(self, command: Engage, now: Instant) -> list[Effect]:
         if self.snapshot.engaged:

@@ -124,7 +124,7 @@ def _report(options: argparse.Namespace, protections: Protections, tally: Tally,
     }  # fmt: skip
     if options.json:
         row["coverage"] = {"/".join(key): n for key, n in sorted(tally.coverage.items())}
-        row["violations"] = [f.text for f in tally.failures[:20]]
+        row["violations"] = [f"{f.schedule.mode} {f.schedule.seed}: {f.text}" for f in tally.failures[:20]]
         print(json.dumps(row))
         return int(failure is not None)
     modes = ", ".join(f"{n} {mode}" for mode, n in tally.schedules.items())

@@ -190,3 +190,14 @@ def test_a_sweep_that_does_not_report_is_ordered_again():
     assert len(w.shell.orders) == 3
     conditions = [m for m in mail(w.alerts) if isinstance(m, Condition) and m.fingerprint == "kill_switch"]
     assert len(conditions) >= 4 and "has not reported" in conditions[-1].text
+
+
+def test_a_pause_does_not_remove_the_file_that_somebody_has_just_made():
+    """Found by the fault simulation: the file was there, the role not told of it yet, and a pause came in between."""
+    w = World()
+    w.store.touch_file("by hand")
+    w.tell(Pause(command_id="p1", name="ada", cause="lunch"))
+    assert w.store.engaged
+    w.stage.kill("kill_switch")
+    w.stage.run_for(0.2)
+    assert w.last.engaged and w.last.paused
