@@ -105,6 +105,8 @@ class TimeChecks(Ground):
                 or now - max(told, since) <= ARM_S + 1.5
             ):
                 continue
+            if str(intent["product_id"]) in self.venue.taken:
+                continue  # which position another hand's sale has cut is the book's to say
             key = str(intent["intent_id"])
             product = str(intent["product_id"])
             held = min(self._left_of(coid, key), self.venue.held_by_fills(product, self._has_row))
