@@ -36,6 +36,7 @@ def test_a_full_disk_parks_the_book_and_room_brings_it_back_with_everything_it_k
     try:
         bot.start().ready()
         hold_something(bot)
+        bot.ask("pause", name="ann", cause="no more entries while we look")
         before = bot.settled()
         filler = small_disk / "filler"
         _fill(filler)

@@ -52,6 +52,7 @@ def _kill(bot, role):
 
 def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one_knew(bot):
     hold_something(bot)
+    bot.ask("pause", name="ann", cause="no more entries while we look")
     before = bot.settled()
     armed_before = len(list(audit.read(bot.data_dir / "audit" / "exits.jsonl")))
     bot.kill_everything()
@@ -66,6 +67,8 @@ def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one
     armed = [line["record"]["values"] for line in audit.read(bot.data_dir / "audit" / "exits.jsonl")]
     again = {values["product_id"] for values in armed[armed_before:] if values.get("code") == "exit_armed"}
     assert {position["product_id"] for position in before["positions"]} <= again
+    assert after["kill"]["paused"]
+    bot.ask("resume", name="ann", cause="looked")
     assert_orders_are_accounted_for(bot)
 
 
