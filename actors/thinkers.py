@@ -42,6 +42,7 @@ class OmsActor(MachineActor):
             tag=plan.tag,
             config_hash=plan.config_hash,
             products=plan.listed(plan.products),
+            adopt_from_venue=plan.adopt_from_venue,
         )
 
 

@@ -34,7 +34,7 @@ class OmsSettings:
     dust_usd: what is worth less is dust when the product's minima are unknown. adopt_*: exit plan of adopted coins; adopt_lookback_s: how far back --adopt-from-venue
     looks for orders of ours. flatten_slippage_pct: how far below
     the bid a flatten may sell. drift_usd_max: differences above it stand as a condition. Marked [UNV] in protocol.md:
-    settle, reversal_undoes (a REVERSAL carries the undone trade's side and a positive size).
+    settle.
     """
 
     send_by_s: float = 2.0
