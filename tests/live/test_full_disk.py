@@ -11,6 +11,8 @@ import pytest
 from tests.live.harness import Bot, hold_something
 from tests.support import eventually
 
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
+
 
 @pytest.fixture
 def small_disk(tmp_path):

@@ -5,13 +5,18 @@ from __future__ import annotations
 import signal
 import time
 
+import pytest
+
 from tests.live.harness import RESTING, Bot, rest_something
 from tests.support import eventually
+
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
 
 FIRE_S = 6
 """Instead of 30 s, by the same setting that a user has."""
 
 
+@pytest.mark.slow
 def test_the_guardian_cancels_what_rests_when_the_beat_stops_and_the_run_ends_with_exit_1(tmp_path):
     bot = Bot(tmp_path, f"guardian.fire_loops={FIRE_S}", "guardian.kill_loops=60", *RESTING)
     try:

@@ -13,6 +13,8 @@ from state import audit
 from tests.live.harness import Bot, assert_orders_are_accounted_for, hold_something, trade_everywhere
 from tests.support import eventually
 
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
+
 SEED = int(os.environ.get("BULKHEAD_SEED", "7"))
 ROLES = (
     "kill_switch", "health_monitor", "gateway", "oms", "exits", "risk", "universe", "catalog", "market_feed",
@@ -123,6 +125,7 @@ def test_when_root_dies_the_venue_is_swept_and_the_exit_is_not_zero(bot):
     assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())
 
 
+@pytest.mark.slow
 def test_when_root_gives_up_the_kill_switch_is_engaged_until_a_person_has_looked(bot):
     bot.start().ready()
     for number in range(4):  # more than 3 in 600 s

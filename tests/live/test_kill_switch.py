@@ -10,6 +10,8 @@ from telemetry.client import RefusedError
 from tests.live.harness import RESTING, Bot, rest_something, trade_everywhere
 from tests.support import eventually
 
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
+
 
 def _engaged(bot):
     status = bot.status()

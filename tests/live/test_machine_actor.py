@@ -15,6 +15,8 @@ from tests.live.tiny import Add, Total, plan_for, tree_of
 from tests.support import eventually
 from trading.messages.control import Drain, Drained
 
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
+
 
 @pytest.fixture
 def tree(tmp_path):

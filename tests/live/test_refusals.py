@@ -11,6 +11,8 @@ import pytest
 from state.locks import AccountLock, InstanceLock
 from tests.live.harness import ROOT, Bot
 
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
+
 
 def _refused(bot, code):
     assert bot.start().wait(20.0) == code, bot.tail()

@@ -11,6 +11,8 @@ import pytest
 from tests.live.harness import RESTING, Bot, rest_something
 from tests.support import eventually
 
+pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
+
 STOP_S_MAX = 3.0
 
 
