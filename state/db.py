@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from state.migrate import migrate, pending
-from state.store import classified, connect, corrupt_sentence
+from state.store import begun, classified, connect, corrupt_sentence
 
 MAIN_STORE = "bulkhead.db"
 
@@ -49,6 +49,23 @@ def check(path: Path, *, thorough: bool = True) -> Finding:
     except sqlite3.Error as error:
         problems.append(str(classified(error, path)))
     return Finding(path=path, problems=tuple(problems), rows=rows, size_bytes=path.stat().st_size, pending=todo)
+
+
+def lost(path: Path) -> str:
+    """A sentence when `path` has held rows and holds none now (deleted, emptied, its WAL taken away); "" when all is well."""
+    if not begun(path).exists():
+        return ""
+    try:
+        if path.exists():
+            with _reader(path) as db:
+                if db.execute("SELECT count(*) FROM store_clock").fetchone()[0]:
+                    return ""
+    except sqlite3.Error:
+        pass  # an empty file has no such table: lost as well
+    return (
+        f"{path} has lost its rows (it held some before): restore a copy made by `run.py db backup`, or start with "
+        "`run.py run --adopt-from-venue`, which takes orders and fills from the venue"
+    )
 
 
 def backup(data_dir: Path, target: Path) -> list[Path]:
@@ -101,6 +118,9 @@ def set_aside(path: Path) -> Path:
     """Move a damaged store (and its WAL) out of the way, keeping it: `run --adopt-from-venue`. Returns the new name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept = path.with_name(f"{path.name}.damaged-{stamp}")
+    begun(path).unlink(missing_ok=True)
+    if not path.exists():
+        return kept
     for suffix in ("-wal", "-shm"):
         beside = path.with_name(path.name + suffix)
         if beside.exists():

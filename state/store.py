@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from state.files import write_durably
 from state.migrate import migrate
 from trading.machine import Cell, Row, Rows, Save, Table
 
@@ -73,6 +74,19 @@ def corrupt_sentence(path: Path, finding: str) -> str:
         f"{path} is damaged ({finding}): look with `run.py db check`, restore a copy made by `run.py db backup`, "
         "or start with `run.py run --adopt-from-venue`, which sets it aside and takes orders and fills from the venue"
     )
+
+
+def begun(path: Path) -> Path:
+    """The file that says: this store has held rows. Without it an emptied or deleted store would look like a first start."""
+    return path.with_name(f"{path.name}.begun")
+
+
+def mark_begun(path: Path) -> None:
+    if not begun(path).exists():
+        try:
+            write_durably(begun(path), b"rows were saved\n")
+        except OSError as error:
+            raise StoreReadOnlyError(f"{begun(path)} cannot be made: {error.strerror}") from error
 
 
 class Store:
@@ -140,6 +154,8 @@ class Store:
             raise FactConflictError(f"{self.path.name}: {error}; the rows were not saved") from error
         except sqlite3.Error as error:
             raise classified(error, self.path) from error
+        if self.commits == 0:
+            mark_begun(self.path)
         self.commits += 1
 
     def _save(self, save: Save) -> None:

@@ -145,3 +145,21 @@ def test_a_failed_durable_write_leaves_the_old_file(tmp_path):
     remove_durably(path)
     remove_durably(path)
     assert eventually(lambda: not path.exists())
+
+
+def test_a_store_that_held_rows_and_holds_none_is_lost_not_new(tmp_path):
+
+    path = tmp_path / "bulkhead.db"
+    assert db.lost(path) == ""
+    store = Store(path, [Table("orders", columns={"status": "text"})])
+    assert db.lost(path) == "", "made, and never written to: a first start"
+    store.commit([Save("orders", "a", {"status": "ACCEPTED"})], 1.0)
+    store.close()
+    assert db.lost(path) == ""
+    for name in ("bulkhead.db", "bulkhead.db-wal", "bulkhead.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert "--adopt-from-venue" in db.lost(path)
+    Store(path, [Table("orders", columns={"status": "text"})]).close()
+    assert "has lost its rows" in db.lost(path)
+    db.set_aside(path)
+    assert db.lost(path) == ""
