@@ -121,31 +121,43 @@ class Series:
 class FineSeries(Series):
     """One-minute bars: the price exactly 15 and 60 minutes before the newest bar's end, and the volume of 15 minutes."""
 
-    __slots__ = ("_back_15m", "_back_60m", "_closes", "_volume_15m", "price_15m_ago", "price_60m_ago")
+    __slots__ = (
+        "_at_15m",
+        "_at_60m",
+        "_back_15m",
+        "_back_60m",
+        "_closes",
+        "_volumes",
+        "price_15m_ago",
+        "price_60m_ago",
+    )
 
     def __init__(self, bar_s: int = FINE_S) -> None:
         self._back_15m = max(1, 900 // bar_s)
         self._back_60m = max(1, 3600 // bar_s)
+        self._at_15m, self._at_60m = -1 - self._back_15m, -1 - self._back_60m
         super().__init__(bar_s, gap_bars_max=self._back_60m)
 
     def _begin(self) -> None:
         self._closes: deque[float] = deque(maxlen=self._back_60m + 1)
-        self._volume_15m = RollingSum(self._back_15m)
+        self._volumes: deque[float] = deque(maxlen=self._back_15m)
         self.price_15m_ago = 0.0
         self.price_60m_ago = 0.0
 
     def _take(self, open_: float, high: float, low: float, close: float, volume: float) -> None:  # noqa: ARG002
         closes = self._closes
         closes.append(close)
-        self._volume_15m.update(volume)
-        if len(closes) > self._back_15m:
-            self.price_15m_ago = closes[-1 - self._back_15m]
-            if len(closes) > self._back_60m:
-                self.price_60m_ago = closes[-1 - self._back_60m]
+        self._volumes.append(volume)
+        known = len(closes)
+        if known > self._back_15m:
+            self.price_15m_ago = closes[self._at_15m]
+            if known > self._back_60m:
+                self.price_60m_ago = closes[self._at_60m]
 
     @property
     def volume_15m(self) -> float:
-        return self._volume_15m.total
+        """Summed when asked for: strategies ask only when the price has moved."""
+        return sum(self._volumes)
 
 
 class MoveSeries(Series):

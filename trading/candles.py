@@ -40,12 +40,10 @@ class Candles:
         guard = self._guards.get(bar_s)
         if guard is None:
             guard = self._first(bar)
-        code = guard.admit(bar)
+        self.refused = code = guard.admit(bar)
         if code:
-            self.refused = code
             self.refusals[code] += 1
             return 0
-        self.refused = ""
         at = self._native[bar_s]
         if guard.released:
             mask = 0

@@ -30,6 +30,8 @@ from trading.values import ZERO, plain, utc_text
 
 STEP_S = 2.0
 """How often the market moves while an order is open: inside every quote-age limit."""
+TURN_S = 0.6
+"""How much of a step runs in real time: each pace has its turn, what is on its way arrives; the rest is jumped over."""
 SETTLE_S = 0.3
 """How long a conversation may take in real seconds before the next look."""
 EQUITY_EVERY_S = 3_600.0
@@ -132,7 +134,6 @@ class Backtest:
         self.world.stage.observers.append(self.recorder)
         self.record_quiet = record_quiet
         self.equity: list[EquityPoint] = []
-        self.marks: dict[str, float] = {}
         self.next_equity_s = 0.0
         self.played = 0
 
@@ -140,7 +141,6 @@ class Backtest:
         """Play everything. Raises whatever a machine raises: a backtest with a broken machine proves nothing."""
         world, stage = self.world, self.world.stage
         total = sum(len(self.dataset.series[p]) for p in self.products)
-        marks, quote, close = self.marks, world.quote, stage.close
         told = 0
         started = False
         for bars in self.dataset.groups(self.products):
@@ -151,11 +151,7 @@ class Backtest:
             if self._busy() or (self.recorder.watched and self._touched(bars)):
                 self._walk(bars, end_s)
             stage.skip_to(end_s)
-            for bar in bars:
-                product, mid = bar.product_id, bar.close
-                marks[product] = mid
-                quote(product, mid)
-                close(bar)
+            world.close(bars)
             if self._near():
                 stage.run_for(SETTLE_S)
             if end_s >= self.next_equity_s:
@@ -177,7 +173,6 @@ class Backtest:
         """The roles find each other and the book is reconciled before the first decision."""
         for bar in bars:
             self.world.quote(bar.product_id, bar.open)
-            self.marks[bar.product_id] = bar.open
         self.world.stage.run_for(QUIET_WARM_UP_S)
         self._equity(self.world.stage.now.venue_s)
 
@@ -213,11 +208,12 @@ class Backtest:
                 corners.popleft()
             if not corners:
                 break
-            if self._busy():
-                until = min(corners[0], now_s + STEP_S, end_s)
+            busy = self._busy()
+            until = min(corners[0], now_s + STEP_S, end_s) if busy else min(corners[0], end_s)
+            if busy:
+                stage.skip_to(until - TURN_S)
                 stage.run_until_venue(until)
             else:
-                until = min(corners[0], end_s)
                 stage.skip_to(until)
             for bar in bars:
                 product = bar.product_id
@@ -234,10 +230,11 @@ class Backtest:
         wallets = self.world.venue.engine.wallets.by_currency
         cash = sum((w.total for c, w in wallets.items() if c in ("USD", "USDC")), ZERO)
         exposure = {}
+        marks = self.world.marks()
         for product in self.products:
             wallet = wallets.get(self.world.sim[product].base)
-            if wallet is not None and wallet.total and product in self.marks:
-                exposure[product] = wallet.total * Decimal(repr(self.marks[product]))
+            if wallet is not None and wallet.total and product in marks:
+                exposure[product] = wallet.total * Decimal(repr(marks[product]))
         point = EquityPoint(s=at_s, cash_usd=cash, holdings_usd=sum(exposure.values(), ZERO), exposure_usd=exposure)
         if self.equity and self.equity[-1].s == at_s:
             self.equity[-1] = point
@@ -253,7 +250,7 @@ class Backtest:
         return Run(
             facts=self.facts,
             start_cash_usd=self.world.costs.start_cash_usd,
-            end_marks={product: Decimal(repr(mark)) for product, mark in self.marks.items()},
+            end_marks={product: Decimal(repr(mark)) for product, mark in self.world.marks().items()},
             trades=self._trades(),
             fills=fills,
             equity=self.equity,

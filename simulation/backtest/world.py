@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from heapq import heapify
-from math import ceil
+from heapq import heappop, heappush
+from math import ceil, inf
 from typing import Any
 
 from attrs import define, evolve, field
@@ -86,21 +86,43 @@ class BacktestStage(VirtualStage):
         super().__init__(seed=seed, venue_s=venue_s, latency_s=latency_s)
         self._lanes: dict[str, Lane] = {}
         self._calm_from = self.boot_s + CALM_AFTER_S
+        self._aside: list[tuple[float, Any]] = []
+        self._aside_s = inf
 
     def skip_to(self, venue_s: float) -> None:
         """Both clocks jump to venue time `venue_s`, so that every age and pause in real seconds passes as it does live.
 
-        Paces (a tick each half second) go on from there; longer timers that are over ring late, at the jump's end.
+        Paces (a tick each half second) stand aside and go on from there when time runs again; longer timers that are
+        over ring late, at the jump's end.
         """
         before = self.boot_s
         jump_s = (venue_s - self.now.venue_s) / self.speed
         if jump_s <= 0.0:
             return
+        heap, aside = self._heap, self._aside
+        near = before + PACE_S
+        while heap and heap[0][0] <= near:
+            entry = heappop(heap)
+            aside.append((entry[0] - before, entry))
+            if entry[0] - before < self._aside_s:
+                self._aside_s = entry[0] - before
         self.boot_s = before + jump_s
         self._now = None
-        near = before + PACE_S
-        self._heap[:] = [entry if entry[0] > near else (entry[0] + jump_s, *entry[1:]) for entry in self._heap]
-        heapify(self._heap)
+
+    def next_at(self) -> float | None:
+        at = self._heap[0][0] if self._heap else None
+        if not self._aside:
+            return at
+        aside = self.boot_s + self._aside_s
+        return aside if at is None or aside < at else at
+
+    def run_until(self, boot_s: float) -> None:
+        if self._aside:
+            for left_s, entry in self._aside:
+                heappush(self._heap, (self.boot_s + left_s, *entry[1:]))
+            self._aside.clear()
+            self._aside_s = inf
+        super().run_until(boot_s)
 
     def _wake(self, process: Process, wake: Wake) -> None:
         """A timer that is never to ring takes no place in the heap."""
@@ -146,15 +168,6 @@ class BacktestStage(VirtualStage):
             effects = process.on_quote(quote, now)
             if effects:
                 self._carry_out(process, quote, effects, now)
-
-    def close(self, bar: Bar) -> None:
-        """A closed bar to everybody who wants bars of its product."""
-        lane = self._lanes.get(bar.product_id) or self._lane(bar.product_id)
-        now = self._now or self.now
-        for process in lane.bars:
-            effects = process.on_bar(bar, now)
-            if effects:
-                self._carry_out(process, bar, effects, now)
 
 
 class BacktestVenue(FuzzVenue):
@@ -355,10 +368,7 @@ class BacktestWorld:
         tick = frame.tick
         frame.mid = mid
         if frame.watched:
-            if frame.book.idle:
-                frame.watched = False
-            else:
-                self.street(name)
+            self._watch(name, frame)
         self._sequence += 1
         depth, size, boot_s = frame.depth_usd, frame.size, now.boot_s
         quote = Quote(
@@ -366,6 +376,53 @@ class BacktestWorld:
             now.venue_s, boot_s, boot_s, self._sequence, depth, depth,
         )  # fmt: skip
         stage.show(quote, symbols=symbols)
+
+    def close(self, bars: list[Bar]) -> None:
+        """These bars end now: to each product its quote at the close, then its bar. As `quote` does, in one go."""
+        stage, frames = self.stage, self._frames
+        lanes, slots, carry_out = stage._lanes, stage.slots, stage._carry_out
+        now = stage.now
+        venue_s, boot_s, sequence = now.venue_s, now.boot_s, self._sequence
+        for bar in bars:
+            name, mid = bar.product_id, bar.close
+            frame = frames[name]
+            bid_ticks = int(mid * frame.bid_factor)
+            ask_ticks = ceil(mid * frame.ask_factor)
+            tick, size, depth = frame.tick, frame.size, frame.depth_usd
+            frame.mid = mid
+            if frame.watched:
+                self._watch(name, frame)
+            sequence += 1
+            slots[name] = quote = Quote(
+                name, tick * bid_ticks, tick * (ask_ticks if ask_ticks > bid_ticks else bid_ticks + 1), size, size,
+                venue_s, boot_s, boot_s, sequence, depth, depth,
+            )  # fmt: skip
+            lane = lanes.get(name) or stage._lane(name)
+            for dirty in lane.lazy:
+                dirty[name] = None
+            for process in lane.bells:
+                if process.dirty:
+                    process.dirty[name] = None
+                    stage._market(process)
+                    lane = lanes.get(name) or stage._lane(name)
+                elif effects := process.on_quote(quote, now):
+                    carry_out(process, quote, effects, now)
+                    lane = lanes.get(name) or stage._lane(name)
+            for process in lane.bars:
+                if effects := process.on_bar(bar, now):
+                    carry_out(process, bar, effects, now)
+        self._sequence = sequence
+
+    def marks(self) -> dict[str, float]:
+        """The newest mid of every product that was quoted."""
+        return {name: frame.mid for name, frame in self._frames.items() if frame.mid > 0.0}
+
+    def _watch(self, name: str, frame: _Frame) -> None:
+        """The street follows the quote as long as an order of ours rests there."""
+        if frame.book.idle:
+            frame.watched = False
+        else:
+            self.street(name)
 
     def street(self, name: str) -> None:
         """Tell the venue what `quote` said last: at once while orders rest there, else only when one is about to arrive."""

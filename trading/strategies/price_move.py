@@ -20,8 +20,12 @@ def price_move(view: MarketView) -> Signal | None:
     """A rise beyond the thresholds is bought, a fall beyond `dip_pct` is bought as a dip, both only with volume."""
     triggers = view.triggers
     factor = view.threshold_factor
-    change_15m = view.change_15m_pct
-    change_60m = view.change_60m_pct
+    # As `view.change_15m_pct` and `view.change_60m_pct`, read at once: this is asked at every quote.
+    price, newest = view.price, view.newest
+    before = newest.price_15m_ago
+    change_15m = (price / before - 1.0) * 100.0 if before else 0.0
+    before = newest.price_60m_ago or view.move.price_60m_ago
+    change_60m = (price / before - 1.0) * 100.0 if before else 0.0
     short = triggers.move_15m_pct * factor
     if -short < change_15m < short and -triggers.move_60m_pct * factor < change_60m < triggers.move_60m_pct * factor:
         return None
