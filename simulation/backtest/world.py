@@ -104,8 +104,7 @@ class BacktestStage(VirtualStage):
         while heap and heap[0][0] <= near:
             entry = heappop(heap)
             aside.append((entry[0] - before, entry))
-            if entry[0] - before < self._aside_s:
-                self._aside_s = entry[0] - before
+            self._aside_s = min(self._aside_s, entry[0] - before)
         self.boot_s = before + jump_s
         self._now = None
 
