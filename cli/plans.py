@@ -17,7 +17,6 @@ from cli.places import ROOT, data_dir_of
 from config.loader import ConfigError, Loaded, unstructure
 from config.schema import load_config
 from exchange.coinbase.endpoints import Endpoints
-from simulation.backtest.gate import pass_problem
 
 
 def load_or_explain(env: str, mode: str | None, config: Sequence[Path], overrides: Sequence[str]) -> Loaded:
@@ -67,8 +66,12 @@ def make_plan(
         raise UsageError(f"--for {run_for_s:g}: a run lasts longer than 0 seconds")
     live_venue = market == "coinbase" and chosen_mode == "live"
     check_market(market, chosen_mode, env, speed, fresh)
-    if chosen_mode == "live" and (problem := pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())):
-        raise UnsafeError(problem)
+    if chosen_mode == "live":
+        from simulation.backtest.gate import pass_problem
+
+        problem = pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())
+        if problem:
+            raise UnsafeError(problem)
     products = tuple(product for tier in settings.universe.tiers.values() for product in tier.products)
     if not products:
         raise UsageError("universe.tiers: no product is in any tier, so there is nothing to trade")

@@ -169,7 +169,7 @@ class ReadModel:
                 draining=self.book.draining,
                 killed=bool(self.kill and self.kill.engaged),
                 recovery=self.book.recovery,
-                book_writable=self.book.writable,
+                book_writable=self.book.writable and "store:oms" not in self.conditions,
                 paused=bool(self.kill and self.kill.paused),
                 breakers_open=tuple(b.code for b in self.health.breakers if b.open and b.measured)
                 if self.health

@@ -22,7 +22,7 @@ from trading.values import ZERO
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
-SAVE_STEP = Decimal("1.001")
+SAVE_PAUSE_S = 0.4
 
 
 def day_start_s(now_s: float) -> float:
@@ -42,6 +42,7 @@ class HighWater:
     flows_usd: Decimal = ZERO
     saved_usd: Decimal = ZERO
     saved_flows_usd: Decimal = ZERO
+    saved_boot_s: float = float("-inf")
 
     def update(self, nav_usd: Decimal, flows_usd: Decimal, *, may_rise: bool) -> None:
         """Take in a NAV. may_rise: everything is reconciled and priced (a half-booked fill must not set a mark)."""
@@ -67,15 +68,16 @@ class HighWater:
             return ZERO
         return max(ZERO, (self.usd - nav_usd) / self.usd * 100)
 
-    def worth_saving(self) -> bool:
-        """A flow, or a rise by 0.1 %: a crash may lose less than that of the mark, and a commit a tick is too many."""
-        return self.usd is not None and (
-            self.flows_usd != self.saved_flows_usd
-            or self.usd >= self.saved_usd * SAVE_STEP
-            or self.usd < self.saved_usd
-        )
+    def worth_saving(self, boot_s: float) -> bool:
+        """A flow or a fall at once, a rise at most twice a second: a crash loses half a second of it, a tick costs no commit."""
+        if self.usd is None:
+            return False
+        if self.flows_usd != self.saved_flows_usd or self.usd < self.saved_usd:
+            return True
+        return self.usd > self.saved_usd and boot_s >= self.saved_boot_s + SAVE_PAUSE_S
 
-    def saved(self) -> None:
+    def saved(self, boot_s: float) -> None:
+        self.saved_boot_s = boot_s
         self.saved_usd = self.usd or ZERO
         self.saved_flows_usd = self.flows_usd
 

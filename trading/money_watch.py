@@ -63,7 +63,7 @@ class MoneyWatch:
             self._water = HighWater(
                 usd=Decimal(str(water["high_water_usd"])), flows_usd=Decimal(str(water["flows_usd"]))
             )
-            self._water.saved()
+            self._water.saved(now.boot_s)
 
     def on_quote(self, quote: Quote, now: Instant) -> None:
         """A crossed or locked book and an unconfirmed jump set no mark."""
@@ -123,7 +123,7 @@ class MoneyWatch:
         )
         self._water.update(nav, book.flows_usd, may_rise=settled)
         out: list[Effect] = []
-        if self._water.worth_saving():
+        if self._water.worth_saving(now.boot_s):
             out.append(self._save_water(now, ""))
         if settled:
             self._drawdown = self._water.drawdown_pct(nav)
@@ -193,7 +193,7 @@ class MoneyWatch:
 
     def _save_water(self, now: Instant, by: str) -> Save:
         assert self._water.usd is not None
-        self._water.saved()
+        self._water.saved(now.boot_s)
         row: Row = {
             "high_water_usd": plain(self._water.usd),
             "flows_usd": plain(self._water.flows_usd),

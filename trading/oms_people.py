@@ -25,6 +25,16 @@ def ordered(d: Desk, message: OperatorOrder) -> None:
         d.answer("operator", CommandDone(command_id=known.command_id, ok=known.ok, text=known.text))
         return
     args = dict(message.args)
+    wanted = {
+        "ban": ("symbol",),
+        "unban": ("symbol",),
+        "cancel": ("id",),
+        "settle": ("id",),
+        "adopt": ("symbol", "size"),
+    }
+    if missing := [name for name in wanted.get(message.verb, ()) if not args.get(name)]:
+        done(d, message, False, f"{message.verb} wants {' and '.join(missing)}")
+        return
     match message.verb:
         case "ban":
             done(d, message, *_ban(d, message, args))
