@@ -63,7 +63,7 @@ class MoneyWatch:
             self._water = HighWater(
                 usd=Decimal(str(water["high_water_usd"])), flows_usd=Decimal(str(water["flows_usd"]))
             )
-            self._water.saved(now.boot_s)
+            self._water.saved(float("-inf"))
 
     def on_quote(self, quote: Quote, now: Instant) -> None:
         """A crossed or locked book and an unconfirmed jump set no mark."""
