@@ -95,6 +95,20 @@ class Waiting:
     held: Denied | None = None
 
 
+PASSING_REFUSALS = frozenset(
+    {
+        "kill_switch_unknown",
+        "not_active",
+        "gateway_unknown",
+        "late",
+        "clock_untrusted",
+        "unknown_order",
+        "reconcile_pending",
+    }
+)
+"""What oms may answer when the world moved between verdict and admission. Anything else is a contradiction, and alerted."""
+
+
 class RiskMachine(QuietMachine):
     role: ClassVar[str] = "risk"
     tables = TABLES
@@ -320,6 +334,9 @@ class RiskMachine(QuietMachine):
         if outstanding is None or outstanding[1].approval_id != message.approval_id:
             return ()
         self._outstanding = None
+        no = Denied(message.code, message.values)
+        if message.code in PASSING_REFUSALS:
+            return [*self._answer(outstanding[1].proposal, no), Wake("repeat", None), *self._judge(now)]
         text = f"oms refused an approval of risk for {outstanding[1].proposal.product_id}: {message.code}"
         condition = Condition(
             fingerprint=f"risk:refused:{message.code}",
@@ -329,7 +346,6 @@ class RiskMachine(QuietMachine):
             values=dict(message.values),
         )
         told = self._board.stand(condition, now)
-        no = Denied(message.code, message.values)
         return [*told, *self._answer(outstanding[1].proposal, no), Wake("repeat", None), *self._judge(now)]
 
     def _answer(self, proposal: Proposal, no: Denied | None, approved: Approved | None = None) -> list[Effect]:
