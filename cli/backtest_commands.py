@@ -44,7 +44,7 @@ def backtest(
     from cli.plans import load_or_explain
     from simulation.backtest.report import InvalidResultError
 
-    loaded = load_or_explain(env, None, config or [], set_ or [])
+    loaded = load_or_explain(env, None, config or [], set_ or [], strategies)
     dataset = choose_data(data, from_, to, seed)
     facts = {"data": dataset.name, "bars": dataset.bars, "seed": seed, "config_hash": loaded.hash, "env": env}
     folder = out or ROOT / "data" / "backtest" / datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -99,6 +99,7 @@ def play(
     quiet: bool,
 ) -> tuple[dict[str, Any], float]:
     """(summary, seconds of wall time of the run itself), the artifacts written to `folder`."""
+    from cli.plans import load_strategies
     from simulation.backtest.engine import Backtest
     from simulation.backtest.report import write
 
@@ -132,17 +133,6 @@ def play(
         run = test.run(tell)
     took_s = time.monotonic() - began
     return write(run, folder), took_s
-
-
-def load_strategies(folder: Path | None) -> tuple[Any, ...]:
-    """The built-in strategies and those of a folder outside the clone."""
-    from trading.strategies.registry import collect
-
-    if folder is None:
-        return collect()
-    from config.plugins import load_folder
-
-    return collect(load_folder(folder))
 
 
 def show(console: Console, figures: Mapping[str, Any]) -> None:

@@ -17,15 +17,30 @@ from cli.places import ROOT, data_dir_of
 from config.loader import ConfigError, Loaded, unstructure
 from config.schema import load_config
 from exchange.coinbase.endpoints import Endpoints
+from trading.strategies.interface import Strategy
 
 
-def load_or_explain(env: str, mode: str | None, config: Sequence[Path], overrides: Sequence[str]) -> Loaded:
-    """The configuration, its sanity checked; every problem becomes one exit 2."""
-    from config.sanity import judged
+def load_strategies(folder: Path | None) -> tuple[Strategy, ...]:
+    """The built-in strategies and those of a folder outside the clone; a file that cannot be loaded becomes exit 2."""
+    from config.plugins import load_folder
+    from trading.strategies.registry import collect
 
     try:
+        return tuple(collect() if folder is None else collect(load_folder(folder)))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def load_or_explain(
+    env: str, mode: str | None, config: Sequence[Path], overrides: Sequence[str], strategies: Path | None = None
+) -> Loaded:
+    """The configuration, its sanity checked; every problem becomes one exit 2. strategies: a folder of further ones."""
+    from config.sanity import judged
+
+    known = load_strategies(strategies)
+    try:
         loaded = load_config(env, mode, config, overrides)
-        errors, warnings = judged(loaded)
+        errors, warnings = judged(loaded, known)
         if errors:
             raise ConfigError(errors)
     except ConfigError as error:
@@ -56,8 +71,7 @@ def make_plan(
     strategies: Path | None = None,
 ) -> tuple[RunPlan, str]:
     """(the plan, the name of the opening scenario or "")."""
-    loaded = load_or_explain(env, mode, config, overrides)
-    check_strategies(strategies)
+    loaded = load_or_explain(env, mode, config, overrides, strategies)
     settings: Any = loaded.config
     chosen_mode = settings.bot.mode
     if not 0 < speed <= 10_000:
@@ -101,18 +115,6 @@ def make_plan(
         strategies_dir=None if strategies is None else strategies.resolve(),
     )
     return plan, scenario
-
-
-def check_strategies(folder: Path | None) -> None:
-    """A strategy file that cannot be loaded is refused here, not in the middle of the tree."""
-    from config.plugins import load_folder
-    from trading.strategies.registry import collect
-
-    if folder is not None:
-        try:
-            collect(load_folder(folder))
-        except ValueError as error:
-            raise UsageError(str(error)) from error
 
 
 def check_market(market: str, mode: str, env: str, speed: float, fresh: bool) -> None:
