@@ -47,6 +47,7 @@ class SafeUnpickler(pickle.Unpickler):
     """Makes attrs classes and enums of ours, and a few plain types. Everything else is refused by name."""
 
     def find_class(self, module: str, name: str) -> Any:
+        module = "pathlib" if module == "pathlib._local" else module  # where 3.13 has moved it
         if (module, name) in PLAIN:
             return getattr(importlib.import_module(module), name)
         package = module.partition(".")[0]
