@@ -154,6 +154,29 @@ class FineSeries(Series):
             if known > self._back_60m:
                 self.price_60m_ago = closes[self._at_60m]
 
+    def update(self, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
+        """As `Series.update`, with the usual bar (the next one) taken in one call: this runs at every minute."""
+        last = self.last_start_s
+        if start_s != last + self.bar_s or last < 0:
+            return super().update(start_s, open_, high, low, close, volume)
+        closes = self._closes
+        closes.append(close)
+        self._volumes.append(volume)
+        known = len(closes)
+        if known > self._back_15m:
+            self.price_15m_ago = closes[self._at_15m]
+            if known > self._back_60m:
+                self.price_60m_ago = closes[self._at_60m]
+        self.count += 1
+        self.last_start_s = start_s
+        self.end_s = start_s + self.bar_s
+        self.open = open_
+        self.high = high
+        self.low = low
+        self.close = close
+        self.volume = volume
+        return True
+
     @property
     def volume_15m(self) -> float:
         """Summed when asked for: strategies ask only when the price has moved."""

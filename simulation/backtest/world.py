@@ -138,6 +138,15 @@ class BacktestStage(VirtualStage):
         self._lanes.clear()
         super()._unsubscribe(process)
 
+    def _market(self, process: Process) -> None:
+        """The slots that changed, in product order, before a handle; bars never wait here."""
+        now, slots = self.now, self.slots
+        for product_id in sorted(process.dirty):
+            if process.dirty.pop(product_id, 0) is None:
+                quote = slots[product_id]
+                if effects := process.on_quote(quote, now):
+                    self._carry_out(process, quote, effects, now)
+
     def _lane(self, product_id: str) -> Lane:
         lane = self._lanes[product_id] = Lane()
         for process in self._readers.get(product_id, ()):
