@@ -16,6 +16,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def per_quote(strategies: str, number: int) -> dict[str, tuple[float, float]]:
     moments = [Instant(quote.exchange_s, True, 1.0) for quote in quotes]
     results = {
         f"quote -> verdict ({strategies} strategies)": each(
-            [lambda q=q, m=m: symbol.on_quote(q, m) for q, m in zip(quotes, moments, strict=True)]
+            [partial(symbol.on_quote, q, m) for q, m in zip(quotes, moments, strict=True)]
         )
     }
     session = FeedSession([PRODUCT], ("ticker",), opened_boot_s=0.0)
@@ -103,7 +104,7 @@ def per_quote(strategies: str, number: int) -> dict[str, tuple[float, float]]:
         return symbol.on_quote(quote, now)
 
     results[f"raw ticker frame -> verdict, one process ({strategies} strategies)"] = each(
-        [lambda f=f, m=m: whole(f, m) for f, m in zip(raw, moments, strict=True)]
+        [partial(whole, f, m) for f, m in zip(raw, moments, strict=True)]
     )
     with tempfile.TemporaryDirectory() as folder:
         writer, reader = SlotWriter(Path(folder) / "slots", (1, 1)), SlotReader(Path(folder) / "slots")
