@@ -85,6 +85,8 @@ class ChaosBot:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
+            if b"chaos" in line.split(b"\0"):
+                continue  # the nemesis itself, and whatever wraps it
             text = line.replace(b"\0", b" ").decode(errors="replace")
             if mark in line and state not in "ZX" and not any(word in text for word in without):
                 found[int(entry.name)] = text
