@@ -32,8 +32,8 @@ STEP_S = 2.0
 """How often the market moves while an order is open: inside every quote-age limit."""
 TURN_S = 0.6
 """How much of a step runs in real time: each pace has its turn, what is on its way arrives; the rest is jumped over."""
-SETTLE_S = 0.3
-"""How long a conversation may take in real seconds before the next look."""
+SETTLE_S, NEAR_S = 0.3, 0.05
+"""How long a conversation at a bar's end may take in real seconds before the next bar, and in what steps it is looked at."""
 EQUITY_EVERY_S = 3_600.0
 BREATH_S = 1.1
 """Once an hour each pace gets its turn, so that risk and exits look at their marks also while nothing happens."""
@@ -152,8 +152,7 @@ class Backtest:
                 self._walk(bars, end_s)
             stage.skip_to(end_s)
             world.close(bars)
-            if self._near():
-                stage.run_for(SETTLE_S)
+            self._settle()
             if end_s >= self.next_equity_s:
                 stage.run_for(BREATH_S)
                 self._equity(end_s)
@@ -179,7 +178,14 @@ class Backtest:
     def _near(self) -> bool:
         """Whether mail, not only a distant timer, is about to arrive."""
         at = self.world.stage.next_at()
-        return at is not None and at <= self.world.stage.boot_s + 0.05
+        return at is not None and at <= self.world.stage.boot_s + NEAR_S
+
+    def _settle(self) -> None:
+        """What the bars' end has set in motion goes on until nobody has anything to say, or `SETTLE_S` are over."""
+        stage = self.world.stage
+        until = stage.boot_s + SETTLE_S
+        while self._near() and stage.boot_s < until:
+            stage.run_for(NEAR_S)
 
     def _busy(self) -> bool:
         """Whether an order may be at the venue or on its way, or a fill is not booked yet."""
