@@ -25,7 +25,7 @@ bench: .venv    ## every measurement; each prints what its README keeps
 
 prove: .venv    ## the full counts of property, fuzz and crash tests (hours); append the numbers to bench/README.md
 	$(PY) -m pytest -m slow --timeout=7200 -q
-	python3 run.py fuzz --mode E
+	python3 run.py fuzz --mode E --full
 	python3 run.py fuzz --mode R --seeds 1000000
 	python3 run.py fuzz --mode L --seeds 1000
 
