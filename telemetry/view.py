@@ -53,7 +53,7 @@ def draw(picture: Picture | None, local: Local, height: int = 40) -> RenderableT
         Layout(recovery(picture, local), size=6, name="recovery"),
     )
     layout["middle"].split_row(Layout(tree(picture), ratio=5), Layout(symbols(picture), ratio=6))
-    layout["book"].split_row(Layout(positions(picture)), Layout(orders(picture)))
+    layout["book"].split_row(Layout(positions(picture), ratio=4), Layout(orders(picture), ratio=3))
     return layout
 
 
@@ -144,11 +144,11 @@ def positions(picture: Picture | None) -> RenderableType:
         pnl = row["unrealised_usd"]
         table.add_row(
             row["product_id"] + (" dust" if row["dust"] else ""),
-            short(row["size"]),
-            short(row["average_price"]),
-            Text(short(row["stop_price"]), style="red"),
-            Text(short(row["target_price"]), style="green"),
-            short(row["bid"]),
+            brief(row["size"]),
+            brief(row["average_price"]),
+            Text(brief(row["stop_price"]), style="red"),
+            Text(brief(row["target_price"]), style="green"),
+            brief(row["bid"]),
             Text(usd(pnl, sign=True), style="red" if str(pnl).startswith("-") else "green"),
         )
     body: RenderableType = table if rows else Text("none", style="dim")
@@ -169,8 +169,8 @@ def orders(picture: Picture | None) -> RenderableType:
             row["side"],
             row["purpose"],
             Text(row["status"].lower(), style=style),
-            f"{short(row['filled_size'])}/{short(row['base_size'])}",
-            short(row["limit_price"]),
+            f"{brief(row['filled_size'])}/{brief(row['base_size'])}",
+            brief(row["limit_price"]),
         )
     body: RenderableType = table if rows else Text("none", style="dim")
     return Panel(body, title=f"open orders ({len(rows)})", title_align="left", padding=(0, 1))
@@ -233,6 +233,17 @@ def short(text: str | None) -> str:
     whole, dot, fraction = text.partition(".")
     fraction = fraction[:8].rstrip("0")
     return f"{whole}.{fraction}" if dot and fraction else whole
+
+
+def brief(text: str | None) -> str:
+    """At most 7 significant digits, for columns that are narrow; `ctl` shows all of them."""
+    if text is None:
+        return "-"
+    return (
+        short(text)
+        if len(short(text)) <= 8
+        else short(f"{float(text):.7g}" if abs(float(text)) >= 1e-4 else short(text))
+    )
 
 
 def seconds(value: float | None) -> str:
