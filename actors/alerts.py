@@ -34,6 +34,7 @@ class AlertsActor(MachineActor):
         if self._notifier is not None:
             self._notifier.send(request.level, request.title, request.text)
 
-    def terminate(self, reason: str) -> None:  # noqa: ARG002
+    def terminate(self, reason: str) -> None:
+        super().terminate(reason)
         if self._notifier is not None:
             self._notifier.stop(LAST_WORDS_S)

@@ -29,8 +29,7 @@ from telemetry import log
 from trading.machine import Incarnation, Instant, Note
 from trading.messages.control import Drain, Drained
 
-PROBE_S = 1.0
-_MACHINE, _PROBE = "machine's timers", "probe the store"
+_MACHINE, _PROBE, PROBE_S = "machine's timers", "probe the store", 1.0
 
 
 class MachineActor(SupervisedActor):
@@ -84,7 +83,8 @@ class MachineActor(SupervisedActor):
             store = self.make_store(machine)
             store.probe()
         except StoreError as error:
-            self._park(str(error))
+            self._parking.say(self.clock.now(), str(error))
+            self.wake_in(_PROBE, PROBE_S)
             return
         market = None
         if self.wants_quotes or self.wants_bars or self.bell:
@@ -95,10 +95,6 @@ class MachineActor(SupervisedActor):
         self.host.recover()
         self.started()
         self._arm_wakes()
-
-    def _park(self, reason: str) -> None:
-        self._parking.say(self.clock.now(), reason)
-        self.wake_in(_PROBE, PROBE_S)
 
     def give(self, message: object) -> None:
         """A message to the machine, whoever it is from; lost while parked."""
@@ -142,6 +138,10 @@ class MachineActor(SupervisedActor):
         due = self.host.next_wake_boot_s() if self.host is not None else None
         if due is not None:
             self.wake_in(_MACHINE, max(0.0, due - self.clock.now().boot_s))
+
+    def terminate(self, reason: str) -> None:  # noqa: ARG002
+        if self.host is not None:
+            self.host.store.close()  # folds the write-ahead log into the file that people copy
 
     def note(self, note: Note, now: Instant) -> None:
         self.people.note(note, now)
