@@ -32,15 +32,15 @@ DAY_BARS = 1_440
 PRICE = {"BTC-USD": 60_000.0, "ETH-USD": 2_500.0, "SOL-USD": 150.0}
 
 
-def recipe(symbols: list[str], days: int, seed: int = 1) -> Dataset:
-    """Candles of a market in which the entry rule finds a burst on about every second day of a symbol."""
+def recipe(symbols: list[str], days: int, seed: int = 1, *, bursts_a_day: float = 0.5) -> Dataset:
+    """Candles of a market in which the entry rule finds a burst on about every second day of a symbol, or none."""
     series = {}
     for number, symbol in enumerate(symbols):
         draw = random.Random(seed * 1_000 + number)
         price, columns = PRICE.get(symbol, 10.0), Columns()
         for day in range(days):
             sigma = 0.0006 * math.exp(draw.gauss(0.0, 0.4))
-            burst_at = draw.randrange(DAY_BARS) if draw.random() < 0.5 else -1
+            burst_at = draw.randrange(DAY_BARS) if draw.random() < bursts_a_day else -1
             drift = draw.choice((1.0, 1.0, -1.0)) * 0.0006
             for minute in range(DAY_BARS):
                 bursts = 0 <= minute - burst_at < 60 and burst_at >= 0
@@ -67,7 +67,7 @@ def case(symbols: int, days: int, strategies: str) -> dict[str, Any]:
     if strategies == "all":
         every = {name: evolve(one, enabled=True) for name, one in config.symbol.strategies.items()}
         config = evolve(config, symbol=evolve(config.symbol, strategies=every))
-    data = recipe(names, days)
+    data = recipe(names, days, bursts_a_day=0.0 if strategies == "default, quiet market" else 0.5)
     made_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     test = Backtest(data, config=config, costs=config.costs, seed=1, config_hash="bench", facts={})
     began = time.process_time()
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--case", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.case:
-        symbols, days, strategies = said.case.split(",")
+        symbols, days, strategies = said.case.split(",", 2)
         print(json.dumps(case(int(symbols), int(days), strategies)))
         return
     full, rounds = (9, 3) if said.quick else (90, 1)
@@ -126,6 +126,7 @@ def main() -> None:
     cases = [
         (10, full, "default", rounds),
         (10, full, "all", rounds),
+        (10, small * 2, "default, quiet market", 3),
         *((10, small * factor, "default", 3) for factor in (1, 2, 4)),
         *((symbols, small * 2, "default", 3) for symbols in (3, 6, 12)),
     ]

@@ -35,7 +35,7 @@ TURN_S = 0.6
 SETTLE_S, NEAR_S = 0.3, 0.05
 """How long a conversation at a bar's end may take in real seconds before the next bar, and in what steps it is looked at."""
 EQUITY_EVERY_S = 3_600.0
-BREATH_S = 1.1
+BREATH_S = 0.6
 """Once an hour each pace gets its turn, so that risk and exits look at their marks also while nothing happens."""
 NEAR = 1.02
 """How near a price must come to a stop or target, as a factor, for the bar to be walked through."""
@@ -176,9 +176,8 @@ class Backtest:
         self._equity(self.world.stage.now.venue_s)
 
     def _near(self) -> bool:
-        """Whether mail, not only a distant timer, is about to arrive."""
-        at = self.world.stage.next_at()
-        return at is not None and at <= self.world.stage.boot_s + NEAR_S
+        """Whether mail, not only a timer, is about to arrive."""
+        return self.world.stage.mail_within(NEAR_S)
 
     def _settle(self) -> None:
         """What the bars' end has set in motion goes on until nobody has anything to say, or `SETTLE_S` are over."""

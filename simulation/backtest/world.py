@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from heapq import heappop, heappush
-from math import ceil, inf
+from math import ceil
 from typing import Any
 
 from attrs import define, evolve, field
@@ -23,6 +23,7 @@ from exchange.simulator.matching import Venue
 from exchange.simulator.orders import average_price
 from exchange.simulator.products import Product as SimProduct
 from exchange.simulator.products import make_product
+from simulation.clockwork import WOKE
 from simulation.fuzz.venue import ORDINARY, FuzzVenue, WireSettings, words_of
 from simulation.fuzz.wire import GatewayWire
 from simulation.process import Process
@@ -52,6 +53,8 @@ REVIEW_S = 1_800.0
 """How often the universe looks at spreads, depths and volumes, which the cost model keeps as they are."""
 PACE_S = 5.0
 """A timer set no further ahead than this is a pace: a jump of time moves it along instead of ringing it once a bar."""
+TICK_S = 0.5
+"""What every machine's pace is a multiple of, so that a jump leaves each in step with itself."""
 CALM_AFTER_S = 4.0
 CALM = frozenset(
     {
@@ -86,41 +89,39 @@ class BacktestStage(VirtualStage):
         super().__init__(seed=seed, venue_s=venue_s, latency_s=latency_s)
         self._lanes: dict[str, Lane] = {}
         self._calm_from = self.boot_s + CALM_AFTER_S
-        self._aside: list[tuple[float, Any]] = []
-        self._aside_s = inf
+        self._aside: list[Any] = []
 
     def skip_to(self, venue_s: float) -> None:
         """Both clocks jump to venue time `venue_s`, so that every age and pause in real seconds passes as it does live.
 
-        Paces (a tick each half second) stand aside and go on from there when time runs again; longer timers that are
-        over ring late, at the jump's end.
+        Paces (a tick each half second) stand aside and go on, in step with themselves, when time runs again; longer timers
+        that are over ring late, at the jump's end.
         """
         before = self.boot_s
         jump_s = (venue_s - self.now.venue_s) / self.speed
         if jump_s <= 0.0:
             return
-        heap, aside = self._heap, self._aside
-        near = before + PACE_S
+        heap, near = self._heap, before + PACE_S
         while heap and heap[0][0] <= near:
-            entry = heappop(heap)
-            aside.append((entry[0] - before, entry))
-            self._aside_s = min(self._aside_s, entry[0] - before)
+            self._aside.append(heappop(heap))
         self.boot_s = before + jump_s
         self._now = None
 
-    def next_at(self) -> float | None:
-        at = self._heap[0][0] if self._heap else None
-        if not self._aside:
-            return at
-        aside = self.boot_s + self._aside_s
-        return aside if at is None or aside < at else at
+    def mail_within(self, seconds: float) -> bool:
+        """Whether something is on its way that arrives so soon, or a longer timer came due in a jump; paces do not count."""
+        heap, until = self._heap, self.boot_s + seconds
+        if not heap or heap[0][0] > until:
+            return False
+        if heap[0][0] <= self.boot_s:
+            return True
+        return any(entry[0] <= until and entry[2] != WOKE for entry in heap)
 
     def run_until(self, boot_s: float) -> None:
-        if self._aside:
-            for left_s, entry in self._aside:
-                heappush(self._heap, (self.boot_s + left_s, *entry[1:]))
-            self._aside.clear()
-            self._aside_s = inf
+        for entry in self._aside:
+            # As often as it would have rung in between, and then the first time that is still to come.
+            missed = max(0, ceil((self.boot_s - entry[0]) / TICK_S))
+            heappush(self._heap, (entry[0] + missed * TICK_S, *entry[1:]))
+        self._aside.clear()
         super().run_until(boot_s)
 
     def _wake(self, process: Process, wake: Wake) -> None:
