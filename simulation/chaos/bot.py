@@ -131,18 +131,22 @@ class ChaosBot:
         path = self.data_dir / "bulkhead.db"
         if not path.is_file():
             return None
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0) as db:
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+        try:
             intents = dict(db.execute("select client_order_id, saved_s from intents").fetchall())
             statuses = dict(db.execute("select client_order_id, status from orders").fetchall())
-            fills = db.execute("select venue_order_id, trade_id from fills").fetchall()
-            held: dict[str, Decimal] = {}
-            for product, side, size in db.execute("select product_id, side, base_size from fills"):
-                held[product] = held.get(product, Decimal(0)) + Decimal(size) * (1 if side == "BUY" else -1)
-        db.close()
+            fills = db.execute("select venue_order_id, trade_id, product_id, side, base_size from fills").fetchall()
+        except sqlite3.OperationalError:
+            return None  # oms is making its tables at this moment; one that stays unreadable fails the last comparison
+        finally:
+            db.close()
+        held: dict[str, Decimal] = {}
+        for _, _, product, side, size in fills:
+            held[product] = held.get(product, Decimal(0)) + Decimal(size) * (1 if side == "BUY" else -1)
         return Book(
             intents=intents,
             statuses={key: str(value).upper() for key, value in statuses.items()},
-            fills=fills,
+            fills=[(order, trade) for order, trade, *_ in fills],
             held=held,
         )
 
