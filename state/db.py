@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from state.migrate import migrate, pending
-from state.store import begun, classified, connect, corrupt_sentence
+from state.store import begun, classified, connect, corrupt_sentence, lost_sentence
 
 MAIN_STORE = "bulkhead.db"
 
@@ -62,10 +62,7 @@ def lost(path: Path) -> str:
                     return ""
     except sqlite3.Error:
         pass  # an empty file has no such table: lost as well
-    return (
-        f"{path} has lost its rows (it held some before): restore a copy made by `run.py db backup`, or start with "
-        "`run.py run --adopt-from-venue`, which takes orders and fills from the venue"
-    )
+    return lost_sentence(path)
 
 
 def backup(data_dir: Path, target: Path) -> list[Path]:

@@ -89,6 +89,13 @@ def mark_begun(path: Path) -> None:
             raise StoreReadOnlyError(f"{begun(path)} cannot be made: {error.strerror}") from error
 
 
+def lost_sentence(path: Path) -> str:
+    return (
+        f"{path} has lost its rows (it held some before): restore a copy made by `run.py db backup`, or start with "
+        "`run.py run --adopt-from-venue`, which takes orders and fills from the venue"
+    )
+
+
 class Store:
     """See the module. `synchronous` FULL, or NORMAL for what may be lost (universe). Used from one thread."""
 
@@ -106,6 +113,8 @@ class Store:
                 raise StoreCorruptError(corrupt_sentence(path, finding))
             self._make_tables(tables)
             migrate(self._db, path)
+            if begun(path).exists() and not self._db.execute("SELECT count(*) FROM store_clock").fetchone()[0]:
+                raise StoreCorruptError(lost_sentence(path))
         except sqlite3.Error as error:
             raise classified(error, path) from error
         except OSError as error:
@@ -146,6 +155,8 @@ class Store:
                     self._save(save)
                 if acted_s is not None:
                     db.execute(_ACTED, (acted_s,))
+                if self.commits == 0:
+                    db.execute("INSERT OR IGNORE INTO store_clock VALUES ('begun', 0.0)")
             except BaseException:
                 db.execute("ROLLBACK")
                 raise
@@ -176,7 +187,7 @@ class Store:
 
     def acted_s(self) -> float:
         """The highest venue time that any commit acted on; a clock below it is not to be trusted. 0.0 before the first."""
-        found = self._db.execute("SELECT venue_s FROM store_clock").fetchone()
+        found = self._db.execute("SELECT venue_s FROM store_clock WHERE key = 'acted'").fetchone()
         return float(found[0]) if found else 0.0
 
     def live_rows(self) -> Rows:

@@ -16,7 +16,7 @@ from state.audit import AuditError, AuditLog
 from state.files import remove_durably, write_durably
 from state.locks import AccountLock, InstanceLock, LockedError, instance_holder
 from state.migrate import MigrationError, available, statements
-from state.store import Store
+from state.store import Store, StoreCorruptError
 from tests.support import eventually
 from trading.machine import Save, Table
 
@@ -159,7 +159,8 @@ def test_a_store_that_held_rows_and_holds_none_is_lost_not_new(tmp_path):
     for name in ("bulkhead.db", "bulkhead.db-wal", "bulkhead.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     assert "--adopt-from-venue" in db.lost(path)
-    Store(path, [Table("orders", columns={"status": "text"})]).close()
+    with pytest.raises(StoreCorruptError, match="has lost its rows"):
+        Store(path, [Table("orders", columns={"status": "text"})])
     assert "has lost its rows" in db.lost(path)
     db.set_aside(path)
     assert db.lost(path) == ""
