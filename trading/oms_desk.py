@@ -125,6 +125,7 @@ class Desk:
     latches: LatchSnapshot | None = None
     catalog: CatalogSnapshot | None = None
     products: dict[str, Product] = field(factory=dict)
+    posted: tuple[str, ...] = ()  # what the gateway says it posted of late; see HelloAck
     drain_run: int | None = None
     drain_at: float = 0.0
     drain_answered: bool | None = None

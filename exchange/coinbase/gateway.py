@@ -79,6 +79,18 @@ class _Placement:
     outcome: OrderOutcome | None = None
 
 
+POSTED_TOLD_S = 3_600.0
+"""How far back a new oms is told what was posted: longer than anything rests, shorter than oms keeps what is over."""
+
+
+def _may_live(placement: _Placement, since_boot_s: float) -> bool:
+    if placement.state is PlaceState.POSTING:
+        return True
+    outcome = placement.outcome
+    living = outcome is not None and outcome.kind in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN)
+    return living and outcome is not None and (outcome.sent_boot_s or 0.0) >= since_boot_s
+
+
 class GatewayMachine(QuietMachine):
     """See the module. fences: read anew at each look. hourly: (boot hour, requests) that the shell kept in its file.
 
@@ -145,12 +157,12 @@ class GatewayMachine(QuietMachine):
                 return [*self._query_lane.ask(message, now), *self._query_lane.dispatch(now)]
             case Hello():
                 self._oms = max(self._oms, message.oms_incarnation)
-                return [self._greet(message.oms_incarnation)]
+                return [self._greet(message.oms_incarnation, now)]
             case PeerRestarted(role="oms", incarnation=incarnation) if incarnation == self._oms:
                 # It wrote before the directory knew it, so what it was answered went to its predecessor.
                 asked = self._asked_back
                 again = self._withdraw(asked, now) if asked is not None and asked.oms_incarnation == incarnation else ()
-                return [self._greet(incarnation), *again]
+                return [self._greet(incarnation, now), *again]
             case Withdraw():
                 return list(self._withdraw(message, now))
             case KillSnapshot():
@@ -251,8 +263,10 @@ class GatewayMachine(QuietMachine):
             queue.extend(waiting)
         yield from self._desk.wake(ORDER, min(wake_at) if wake_at else None)
 
-    def _greet(self, oms: Incarnation) -> Send:
-        return Send("oms", HelloAck(oms_incarnation=oms, gateway_incarnation=self.me))
+    def _greet(self, oms: Incarnation, now: Instant) -> Send:
+        since = now.boot_s - POSTED_TOLD_S
+        posted = tuple(one for one, placement in self._table.items() if _may_live(placement, since))
+        return Send("oms", HelloAck(oms_incarnation=oms, gateway_incarnation=self.me, posted=posted))
 
     def _withdraw(self, message: Withdraw, now: Instant) -> Iterator[Effect]:
         if message.oms_incarnation < self._oms:

@@ -324,6 +324,6 @@ def test_the_clock_is_read_between_asking_and_answering() -> None:
 def test_nulls_in_an_answer_never_reach_the_sdks_types() -> None:
     """`{"orders": null}` makes the SDK's own types raise TypeError."""
     with Venue(lambda request, answer: answer.text(200, json.dumps({"orders": None}))) as venue:
-        page = ask(venue, QueryKind.ORDERS, 0.5)
+        page = ask(venue, QueryKind.ORDERS, 3.0)
     assert not page.complete
     assert page.error.startswith("unreadable: orders is NoneType")

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from exchange.coinbase.gateway_stats import LONG_WINDOW_S, TrafficStats
+from simulation.fuzz import campaign
 from simulation.fuzz.directed import BTC
 from simulation.fuzz.schedule import Item, Schedule
 from simulation.fuzz.settings import machine_settings
@@ -59,3 +60,11 @@ def test_a_denial_of_risk_does_not_stand_against_the_book():
     book = attrs.evolve(EMPTY_BOOK, version=((1, 2), 1), admitted_recently=("p",), taken_boot_s=3.0)
     list(risk.handle(book, Instant(1003.1, True, 3.1)))
     assert verdicts(risk.handle(proposal, Instant(1003.2, True, 3.2))) == [True]
+
+
+def test_a_stop_with_a_lost_store_and_a_listing_that_lags_leaves_no_order_behind():
+    """The new oms knew of nothing, the venue listed nothing yet, and the run ended as clean with two orders resting; now
+    the gateway tells a new oms what it has posted."""
+    tally = campaign.seeds("R", 2006860, 1, Protections(), jobs=1)
+    assert tally.total == 1
+    assert [f.text for f in tally.failures] == []

@@ -45,8 +45,13 @@ class Hello:
 
 @frozen(kw_only=True)
 class HelloAck:
+    """posted: client order ids that may live at the venue by this gateway's posts of the last hour: a book that does not
+    know one of them has lost it, and is not clean until the venue has shown it.
+    """
+
     oms_incarnation: Incarnation
     gateway_incarnation: Incarnation
+    posted: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
