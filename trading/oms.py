@@ -274,7 +274,7 @@ class OmsMachine(QuietMachine):
         """Clean when nothing of ours can be live any more; `live_possible` once `drain_wait_s` is over; again when it changes."""
         d = self.desk
         living = d.book.open_orders()
-        lost = [key for key in d.posted if key not in d.book.orders]  # posted, and the book has no record of it
+        lost = d.lost()
         known = d.recovery is not Recovery.RECOVERING and not lost  # before that nobody knows what the venue lists
         clean = known and not living and not d.book.unbooked
         if not clean and d.now.boot_s < d.drain_at + d.settings.drain_wait_s:

@@ -126,6 +126,7 @@ class Desk:
     catalog: CatalogSnapshot | None = None
     products: dict[str, Product] = field(factory=dict)
     posted: tuple[str, ...] = ()  # what the gateway says it posted of late; see HelloAck
+    posted_until: float = 0.0  # what the venue does not list by then is not there
     drain_run: int | None = None
     drain_at: float = 0.0
     drain_answered: bool | None = None
@@ -203,6 +204,12 @@ class Desk:
         self.expires.pop(fingerprint, None)
         if self.conditions.pop(fingerprint, None) is not None:
             self.sends += self.board.gone(f"oms:{fingerprint}")
+
+    def lost(self) -> list[str]:
+        """Client order ids that were posted and of which the book has no record, until the venue must have listed them."""
+        if self.now.boot_s >= self.posted_until:
+            return []
+        return [key for key in self.posted if key not in self.book.orders]
 
     def query(self, what: str, key: str, kind: QueryKind, **what_of: Any) -> str:
         """Ask the gateway; the Page comes back under the id that is returned."""

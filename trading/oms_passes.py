@@ -80,6 +80,7 @@ def hello_acknowledged(d: Desk, message: HelloAck) -> None:
         return
     d.gateway = message.gateway_incarnation
     d.posted = message.posted
+    d.posted_until = d.now.boot_s + d.settings.settle.ioc_horizon_s
     d.changed = True
 
 
@@ -212,7 +213,7 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
             _reach(d, Recovery.ORDERS_KNOWN)
     else:
         _balances_answered(d, one, message)
-        if d.recovery is not Recovery.RECONCILED:
+        if d.recovery is not Recovery.RECONCILED and not d.lost():
             _reach(d, Recovery.RECONCILED)
         _finish(d, one)
 
@@ -246,11 +247,19 @@ def _orders_answered(d: Desk, one: Pass, message: Page) -> None:
 def _finish(d: Desk, one: Pass) -> None:
     d.drift_count = one.differences
     d.pass_ = None
-    d.fresh = False
+    lost = d.lost() if d.recovery is not Recovery.RECONCILED else []
+    d.fresh = d.fresh and bool(lost)  # they may be listed late, and from as far back
     d.pass_done_at = d.now.boot_s
     every = d.settings.reconcile_every_s * jitter(f"{d.tag}:reconcile", one.n)
     soon = d.settings.reduction_apart_s if d.shortfalls or d.quote_diff is not None else every
-    d.pass_at = d.now.boot_s + (0.0 if one.again else min(every, soon))
+    d.pass_at = d.now.boot_s + (0.0 if one.again else d.settings.reconcile_retry_s if lost else min(every, soon))
+    if lost:
+        d.stand(
+            "recovering",
+            "warning",
+            f"orders were posted of which this book has no record, and the venue does not list them yet: {', '.join(lost)}; "
+            f"entries wait for it, at most {d.posted_until - d.now.boot_s:.0f} s",
+        )
     took = d.now.boot_s - one.started_at
     d.note(
         "reconcile" if one.differences else "metric",
