@@ -80,7 +80,8 @@ class _Placement:
 
 
 POSTED_TOLD_S = 3_600.0
-"""How far back a new oms is told what was posted: longer than anything rests, shorter than oms keeps what is over."""
+"""How far back a new oms is told what was posted, in the venue's seconds: longer than anything rests, shorter than oms keeps
+what is over."""
 
 
 def _may_live(placement: _Placement, since_boot_s: float) -> bool:
@@ -264,7 +265,7 @@ class GatewayMachine(QuietMachine):
         yield from self._desk.wake(ORDER, min(wake_at) if wake_at else None)
 
     def _greet(self, oms: Incarnation, now: Instant) -> Send:
-        since = now.boot_s - POSTED_TOLD_S
+        since = now.boot_s - POSTED_TOLD_S / now.speed
         posted = tuple(one for one, placement in self._table.items() if _may_live(placement, since))
         return Send("oms", HelloAck(oms_incarnation=oms, gateway_incarnation=self.me, posted=posted))
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from tests.oms.host import (
-    D,
-    approval,
-)
+from exchange.coinbase.gateway import POSTED_TOLD_S
+from tests.oms.host import GATEWAY, D, Host, approval
 from tests.oms.talk import (
     HELD,
     lost_store,
     quiet_venue,
 )
+from trading.messages.book import Recovery
+from trading.messages.control import KillSnapshot
 from trading.messages.decisions import Refused
-from trading.messages.orders import (
-    QueryKind,
-)
+from trading.messages.orders import Hello, HelloAck, QueryKind
+from trading.oms_settings import OmsSettings
 
 
 def test_a_lost_store_means_more_caution_never_less() -> None:
@@ -42,3 +41,24 @@ def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
     host.run(100.0, answer=quiet_venue(host, *HELD))
     assert len(host.book.positions) == 1
     assert host.book.flows_usd == 0 and host.book.drift_usd == 0
+
+
+def test_a_posted_order_without_a_record_keeps_entries_waiting_until_the_venue_must_have_listed_it() -> None:
+    host = Host()
+    mine = host.last(Hello).oms_incarnation
+    host.tell(HelloAck(oms_incarnation=mine, gateway_incarnation=GATEWAY, posted=("bh-lost",)))
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile()
+    assert host.book.recovery is Recovery.ORDERS_KNOWN
+    assert "oms:recovering" in host.conditions()
+    host.tell(approval(host))
+    assert host.last(Refused).code == "not_active"
+    host.run(170.0, answer=quiet_venue(host))
+    assert host.book.recovery is Recovery.ORDERS_KNOWN
+    host.run(20.0, answer=quiet_venue(host))
+    assert host.book.recovery is Recovery.RECONCILED
+    assert "oms:recovering" not in host.conditions()
+
+
+def test_the_gateway_tells_of_a_post_for_less_time_than_oms_keeps_its_record() -> None:
+    assert OmsSettings().settle.ioc_horizon_s < POSTED_TOLD_S < OmsSettings().retain_s
