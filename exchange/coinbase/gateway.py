@@ -80,12 +80,12 @@ class _Placement:
 
 
 POSTED_TOLD_S = 3_600.0
-"""How far back a new oms is told what was posted, in the venue's seconds: longer than anything rests, shorter than oms keeps
+"""How far back a new oms is told what was posted (and what waits), in the venue's seconds: longer than anything rests, shorter than oms keeps
 what is over."""
 
 
 def _may_live(placement: _Placement, since_boot_s: float) -> bool:
-    if placement.state is PlaceState.POSTING:
+    if placement.state in (PlaceState.QUEUED, PlaceState.POSTING):
         return True
     outcome = placement.outcome
     living = outcome is not None and outcome.kind in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN)

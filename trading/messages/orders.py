@@ -45,8 +45,8 @@ class Hello:
 
 @frozen(kw_only=True)
 class HelloAck:
-    """posted: client order ids that may live at the venue by this gateway's posts of the last hour: a book that does not
-    know one of them has lost it, and is not clean until the venue has shown it.
+    """posted: client order ids that may live at the venue by this gateway's posts of the last hour, or wait in its queue: a
+    book that does not know one of them has lost it, and is not clean until the venue has shown it.
     """
 
     oms_incarnation: Incarnation
