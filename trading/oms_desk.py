@@ -205,6 +205,10 @@ class Desk:
         if self.conditions.pop(fingerprint, None) is not None:
             self.sends += self.board.gone(f"oms:{fingerprint}")
 
+    def told_posted(self, keys: tuple[str, ...]) -> None:
+        """These may be at the venue; from now on it has until the horizon to list them."""
+        self.posted, self.posted_until = keys, self.now.boot_s + self.settings.settle.ioc_horizon_s
+
     def lost(self) -> list[str]:
         """Client order ids that were posted and of which the book has no record, until the venue must have listed them."""
         if self.now.boot_s >= self.posted_until:

@@ -149,21 +149,20 @@ def unwanted(d: Desk, intent: Intent) -> str:
     return ""
 
 
-def posted_without_record(d: Desk, message: OrderOutcome) -> None:
+def _without_record(d: Desk, message: OrderOutcome) -> None:
     """What a predecessor had in the gateway's queue when its store was lost may be posted, or refused, after our Hello."""
     key = message.client_order_id
     if message.kind in (OutcomeKind.NOT_SENT, OutcomeKind.REJECTED):
         d.posted = tuple(one for one in d.posted if one != key)
     elif key not in d.posted:
-        d.posted = (*d.posted, key)
-        d.posted_until = d.now.boot_s + d.settings.settle.ioc_horizon_s
+        d.told_posted((*d.posted, key))
 
 
 def outcome(d: Desk, message: OrderOutcome) -> None:
     """The gateway's answer to PlaceOrder or Withdraw."""
     order = d.book.orders.get(message.client_order_id)
     if order is None:
-        posted_without_record(d, message)
+        _without_record(d, message)
         return
     d.task(message.client_order_id).withdraw_answered = True
     if message.sent_boot_s is not None and order.sent_boot_s is None:

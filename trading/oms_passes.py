@@ -79,8 +79,7 @@ def hello_acknowledged(d: Desk, message: HelloAck) -> None:
     if message.oms_incarnation != d.me:
         return
     d.gateway = message.gateway_incarnation
-    d.posted = message.posted
-    d.posted_until = d.now.boot_s + d.settings.settle.ioc_horizon_s
+    d.told_posted(message.posted)
     d.changed = True
 
 

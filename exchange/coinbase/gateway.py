@@ -80,16 +80,17 @@ class _Placement:
 
 
 POSTED_TOLD_S = 3_600.0
-"""How far back a new oms is told what was posted (and what waits), in the venue's seconds: longer than anything rests, shorter than oms keeps
-what is over."""
+"""How far back a new oms is told what was posted (and what waits), in the venue's seconds: longer than anything rests,
+shorter than oms keeps what is over."""
 
 
 def _may_live(placement: _Placement, since_boot_s: float) -> bool:
     if placement.state in (PlaceState.QUEUED, PlaceState.POSTING):
         return True
     outcome = placement.outcome
-    living = outcome is not None and outcome.kind in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN)
-    return living and outcome is not None and (outcome.sent_boot_s or 0.0) >= since_boot_s
+    if outcome is None or outcome.kind not in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN):
+        return False
+    return (outcome.sent_boot_s or 0.0) >= since_boot_s
 
 
 class GatewayMachine(QuietMachine):

@@ -10,9 +10,9 @@ from tests.oms.talk import (
     quiet_venue,
 )
 from trading.messages.book import Recovery
-from trading.messages.control import KillSnapshot
+from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import Refused
-from trading.messages.orders import Hello, HelloAck, QueryKind
+from trading.messages.orders import Hello, HelloAck, OrderOutcome, OutcomeKind, QueryKind
 from trading.oms_settings import OmsSettings
 
 
@@ -43,12 +43,22 @@ def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
     assert host.book.flows_usd == 0 and host.book.drift_usd == 0
 
 
-def test_a_posted_order_without_a_record_keeps_entries_waiting_until_the_venue_must_have_listed_it() -> None:
+def told_of(*posted: str) -> Host:
+    """A new oms with an empty book whose gateway posted these, and a venue that lists nothing yet."""
     host = Host()
     mine = host.last(Hello).oms_incarnation
-    host.tell(HelloAck(oms_incarnation=mine, gateway_incarnation=GATEWAY, posted=("bh-lost",)))
+    host.tell(HelloAck(oms_incarnation=mine, gateway_incarnation=GATEWAY, posted=posted))
     host.tell(KillSnapshot(n=1, engaged=False))
     host.reconcile()
+    return host
+
+
+def late(key: str, kind: OutcomeKind) -> OrderOutcome:
+    return OrderOutcome(client_order_id=key, kind=kind, gateway_incarnation=GATEWAY)
+
+
+def test_a_posted_order_without_a_record_keeps_entries_waiting_until_the_venue_must_have_listed_it() -> None:
+    host = told_of("bh-lost")
     assert host.book.recovery is Recovery.ORDERS_KNOWN
     assert "oms:recovering" in host.conditions()
     host.tell(approval(host))
@@ -62,3 +72,28 @@ def test_a_posted_order_without_a_record_keeps_entries_waiting_until_the_venue_m
 
 def test_the_gateway_tells_of_a_post_for_less_time_than_oms_keeps_its_record() -> None:
     assert OmsSettings().settle.ioc_horizon_s < POSTED_TOLD_S < OmsSettings().retain_s
+
+
+def test_a_stop_with_a_posted_order_without_a_record_is_not_clean_and_names_it() -> None:
+    host = told_of("bh-lost")
+    host.tell(Drain(run_number=1))
+    host.run(OmsSettings().drain_wait_s + 2.0, answer=quiet_venue(host))
+    assert (host.last(Drained).clean, host.last(Drained).unknown) == (False, ("bh-lost",))
+
+
+def test_the_late_outcome_of_an_order_without_a_record_counts() -> None:
+    host = told_of("bh-queued")
+    host.tell(late("bh-queued", OutcomeKind.NOT_SENT))
+    host.run(3.0, answer=quiet_venue(host))
+    assert host.book.recovery is Recovery.RECONCILED
+    host.tell(late("bh-in-the-mail", OutcomeKind.ACCEPTED), Drain(run_number=1))
+    host.run(OmsSettings().drain_wait_s + 2.0, answer=quiet_venue(host))
+    assert (host.last(Drained).clean, host.last(Drained).unknown) == (False, ("bh-in-the-mail",))
+
+
+def test_while_an_order_is_lost_every_listing_looks_as_far_back_as_the_first() -> None:
+    host = told_of("bh-lost")
+    host.run(5.0, answer=quiet_venue(host))
+    asked = host.queries(QueryKind.ORDERS)
+    assert len(asked) >= 3
+    assert all(q.since_s is not None and q.since_s <= host.now.venue_s - 7_200.0 for q in asked)
