@@ -12,6 +12,7 @@ import bisect
 import itertools
 import math
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -96,30 +97,42 @@ def read_csv(path: Path) -> tuple[list[Bar], int]:
     return bars, digits
 
 
-def read_folder(folder: Path) -> dict[str, Series]:
-    """All recordings of a folder by product. Raises RecordingError."""
+def candle_files(folder: Path, option: str) -> Iterator[tuple[Path, str]]:
+    """Each candle CSV of a folder with its product, in order of name. Raises RecordingError, which names the option."""
     if not folder.is_dir():
-        raise RecordingError(f"--market {folder}: no such folder")
-    found: dict[str, Series] = {}
+        raise RecordingError(f"{option} {folder}: no such folder")
+    found = False
     for path in sorted(folder.glob("*.csv")):
         named = NAME.match(path.name)
         if named is None:
             raise RecordingError(f"{path}: the name does not start with a product such as BTC-USD_")
         if path.stem.endswith("_quote"):
             continue  # bid/ask snapshots stand beside their trades
+        found = True
+        yield path, named.group(1)
+    if not found:
+        raise RecordingError(f"{option} {folder}: there is no CSV file in it")
+
+
+def bar_length_s(path: Path, starts_s: Iterable[int], supported_s: Sequence[int]) -> int:
+    """What the rows of a file are apart, seconds; 300 for a single row. Raises RecordingError for one not supported."""
+    bar_s = min((later - before for before, later in itertools.pairwise(starts_s)), default=300)
+    if bar_s not in supported_s:
+        raise RecordingError(f"{path}, line 3: bars of {bar_s} s are not supported ({supported_s} are)")
+    return bar_s
+
+
+def read_folder(folder: Path) -> dict[str, Series]:
+    """All recordings of a folder by product. Raises RecordingError."""
+    found: dict[str, Series] = {}
+    for path, product_id in candle_files(folder, "--market"):
         bars, digits = read_csv(path)
-        gaps = [later.start_s - bar.start_s for bar, later in itertools.pairwise(bars)]
-        bar_s = min(gaps, default=300)
-        if bar_s not in BAR_LENGTHS_S:
-            raise RecordingError(f"{path}, line 3: bars of {bar_s} s are not supported ({BAR_LENGTHS_S} are)")
-        product_id = named.group(1)
+        bar_s = bar_length_s(path, (bar.start_s for bar in bars), BAR_LENGTHS_S)
         series = found.setdefault(product_id, Series(product_id, bar_s, []))
         if series.bar_s != bar_s:
             raise RecordingError(f"{path}: bars of {bar_s} s, but another file of {product_id} has {series.bar_s} s")
         series.bars.extend(bars)
         series.digits = max(series.digits, digits)
-    if not found:
-        raise RecordingError(f"--market {folder}: there is no CSV file in it")
     for series in found.values():
         by_start = {bar.start_s: bar for bar in series.bars}
         series.bars = [by_start[start] for start in sorted(by_start)]

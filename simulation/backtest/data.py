@@ -17,7 +17,7 @@ from typing import overload
 from attrs import field, frozen
 
 from exchange.simulator.market import Bar as Candle
-from exchange.simulator.recorded import NAME, RecordingError, read_csv
+from exchange.simulator.recorded import RecordingError, bar_length_s, candle_files, read_csv
 from exchange.simulator.synthetic import SyntheticMarket
 from trading.messages.market import Bar
 
@@ -152,26 +152,14 @@ def _bars(product: str, bar_s: int, candles: Columns) -> Iterator[Bar]:
 
 def recorded(folder: Path) -> Dataset:
     """Every product of a folder of CSVs, one file in memory at a time. Raises RecordingError with one sentence."""
-    if not folder.is_dir():
-        raise RecordingError(f"--data {folder}: no such folder")
     series: dict[str, Columns] = {}
     lengths: dict[str, int] = {}
-    for path in sorted(folder.glob("*.csv")):
-        named = NAME.match(path.name)
-        if named is None:
-            raise RecordingError(f"{path}: the name does not start with a product such as BTC-USD_")
-        if path.stem.endswith("_quote"):
-            continue  # bid/ask snapshots stand beside their trades
-        product = named.group(1)
+    for path, product in candle_files(folder, "--data"):
         read = Columns(read_csv(path)[0])
-        bar_s = min((later - before for before, later in itertools.pairwise(read.start_s)), default=300)
-        if bar_s not in BAR_LENGTHS_S:
-            raise RecordingError(f"{path}, line 3: bars of {bar_s} s are not supported ({BAR_LENGTHS_S} are)")
+        bar_s = bar_length_s(path, read.start_s, BAR_LENGTHS_S)
         if lengths.setdefault(product, bar_s) != bar_s:
             raise RecordingError(f"{path}: bars of {bar_s} s, but another file of {product} has {lengths[product]} s")
         series[product] = _joined(series[product], read) if product in series else read
-    if not series:
-        raise RecordingError(f"--data {folder}: there is no CSV file in it")
     return Dataset(name=folder.name, series=series, bar_s=lengths)
 
 
