@@ -123,14 +123,10 @@ class Administration(Lives):
         return named(self.spec.children[0], child_id, args)
 
     def _restart(self, request: Any, key: Any, question: Question, taken: Mapping[str, Any]) -> None:
-        child = self._find(key)
+        child = self._at_rest(request, key)
         if child is None:
-            self._refuse(request, "not_found", key)
-        elif child.state is State.WAITING or (child.state is State.STARTING and child.restarting):
-            self._refuse(request, "restarting", key)
-        elif child.state in ALIVE:
-            self._refuse(request, "running", child.pid)
-        elif self.round is not None and child.spec.id in self.round.starts:
+            return
+        if self.round is not None and child.spec.id in self.round.starts:
             self._refuse(request, "restarting", key)
         elif self.round is not None:
             self._queued.append((request, question, taken))
@@ -141,6 +137,15 @@ class Administration(Lives):
             self._start(child)
 
     def _delete(self, request: Any, key: Any) -> None:
+        child = self._at_rest(request, key)
+        if child is not None:
+            self._halt(child)
+            self._remove(child)
+            self._changed(child)
+            self._actions.append(Answer(request, None))
+
+    def _at_rest(self, request: Any, key: Any) -> Child | None:
+        """The child when it neither lives nor is about to; otherwise None, and the refusal is on its way."""
         child = self._find(key)
         if child is None:
             self._refuse(request, "not_found", key)
@@ -149,10 +154,8 @@ class Administration(Lives):
         elif child.state in ALIVE:
             self._refuse(request, "running", child.pid)
         else:
-            self._halt(child)
-            self._remove(child)
-            self._changed(child)
-            self._actions.append(Answer(request, None))
+            return child
+        return None
 
     def _terminate(self, request: Any, key: Any) -> None:
         child = self._find(key)
