@@ -37,6 +37,22 @@ PACE = (
 """Nothing but pace differs from a user's run: so much must happen in a short time that something can go wrong."""
 
 
+def processes_naming(folder: Path) -> dict[int, list[str]]:
+    """The command line of every living process that names this folder in it, except the asking one."""
+    mark, found = str(folder).encode(), {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if mark in line and state not in "ZX":
+            found[int(entry.name)] = line.decode(errors="replace").split("\0")
+    return found
+
+
 class ChaosBot:
     """All processes are found by the data dir in their command line and ended by pid."""
 
@@ -76,20 +92,12 @@ class ChaosBot:
 
     def processes(self, without: Sequence[str] = ()) -> dict[int, str]:
         """Living processes that name this data dir, but those whose command line holds a word of `without`."""
-        mark, found = str(self.data_dir).encode(), {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            try:
-                line = (entry / "cmdline").read_bytes()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if b"chaos" in line.split(b"\0"):
-                continue  # the nemesis itself, and whatever wraps it
-            text = line.replace(b"\0", b" ").decode(errors="replace")
-            if mark in line and state not in "ZX" and not any(word in text for word in without):
-                found[int(entry.name)] = text
+        found = {}
+        for pid, words in processes_naming(self.data_dir).items():
+            text = " ".join(words)
+            # "chaos" is the nemesis itself, and whatever wraps it
+            if "chaos" not in words and not any(word in text for word in without):
+                found[pid] = text
         return found
 
     def end_everything(self) -> None:

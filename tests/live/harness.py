@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.plan import venue_line
+from simulation.chaos.bot import processes_naming
 from telemetry.client import NobodyThereError, OperatorClient
 from tests.support import eventually
 
@@ -102,19 +103,7 @@ class Bot:
 
     def processes(self) -> dict[int, str]:
         """Every living process whose command line names this data dir."""
-        found = {}
-        mark = str(self.data_dir).encode()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            try:
-                line = (entry / "cmdline").read_bytes()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if mark in line and state not in "ZX":
-                found[int(entry.name)] = line.replace(b"\0", b" ").decode(errors="replace")
-        return found
+        return {pid: " ".join(words) for pid, words in processes_naming(self.data_dir).items()}
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.read_text().splitlines() if line.startswith("{")]
