@@ -106,7 +106,7 @@ class OmsMachine(QuietMachine):
             state=str(Recovery.RECOVERING),
             orders=len(d.book.orders),
             orders_open=len(d.book.working),
-            positions=len(d.book.positions),
+            positions=d.book.held(),
             fills=len(d.book.fills),
         )
         begin_withdraw(d)

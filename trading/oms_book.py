@@ -177,6 +177,10 @@ class Book:
         """Everything not proved over."""
         return [self.orders[key] for key in self.working]
 
+    def held(self) -> int:
+        """How many positions hold something; closed ones stay in the book for a while."""
+        return sum(1 for position in self.positions.values() if position.booked_size > ZERO)
+
     def unknown_products(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(o.intent.product_id for o in self.open_orders() if o.unknown))
 

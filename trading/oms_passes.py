@@ -225,7 +225,7 @@ def _reach(d: Desk, state: Recovery) -> None:
         state=str(state),
         orders_open=len(d.book.working),
         unknown=sum(1 for o in d.book.open_orders() if o.unknown),
-        positions=sum(1 for p in d.book.positions.values() if p.booked_size > ZERO),
+        positions=d.book.held(),
     )
 
 

@@ -58,6 +58,9 @@ def test_the_life_of_an_entry_and_its_exit_ends_with_the_cash_it_moved() -> None
     assert host.book.realised_today_usd == D(110) - D(100) - D("0.5") - D("0.5")
     assert host.store.rows("positions")[position.position_id]["outcome"] == "win"
     assert {c.kind for c in host.book.cooldowns} == {"fill", "win"}
+    host.crash()
+    told = [note.values["positions"] for note in host.notes if note.kind == "recovery"]
+    assert told[-1] == 0, "what was sold is not a position that recovery found"
 
 
 def test_what_rests_is_cancelled_at_its_time_to_live_and_again_until_it_is_over() -> None:
