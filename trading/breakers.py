@@ -44,6 +44,8 @@ class BreakerState:
     value: float | None = None
     since_boot_s: float | None = None
     good_since: float | None = None
+    _shown: Breaker | None = None
+    _shown_of: tuple[object, ...] = ()
 
     def read(self, value: float | None, boot_s: float, *, speed: float = 1.0) -> bool:
         """Take in a reading (None: the source lives and has none). True when the breaker changed."""
@@ -94,6 +96,13 @@ class BreakerState:
         return changed
 
     def snapshot(self) -> Breaker:
+        """What others are told. Made anew only when something in it changed: its texts cost more than the breaker."""
+        state = (self.open, self.measured, self.value, self.since_boot_s)
+        if self._shown is None or state != self._shown_of:
+            self._shown, self._shown_of = self._breaker(), state
+        return self._shown
+
+    def _breaker(self) -> Breaker:
         rule = self.rule
         reason = rule.text if self.open else ""
         if not self.measured:

@@ -230,4 +230,4 @@ def test_caps_hold_in_generated_histories():
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_caps_hold_in_generated_histories_full_count():
-    print(histories(100_000, 1))
+    print(histories(1_000_000, 1))
