@@ -36,9 +36,6 @@ class Happenings:
     def _quote(self, product_id: str) -> None:
         raise NotImplementedError
 
-    def _reset(self, *, connected: bool) -> None:
-        raise NotImplementedError
-
     def _do_propose(self, product: str, notional: Decimal, post_only: bool, ttl_s: float, stamp: str) -> None:
         if product in self.products:
             trigger = Trigger(stamp=stamp, notional_usd=notional, post_only=post_only, ttl_s=ttl_s)
@@ -102,9 +99,8 @@ class Happenings:
         self.stage.distrusted.pop(role, None)
 
     def _do_deaf(self, seconds: float) -> None:
+        """The user channel's connection stays open and nothing arrives; its session must notice."""
         self.deaf_until = self.stage.boot_s + seconds
-        self._reset(connected=False)
-        self.stage.after(seconds, lambda: self._reset(connected=True))
 
     def _do_blackhole(self, seconds: float) -> None:
         self.venue.answers = False

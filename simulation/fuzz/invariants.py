@@ -16,7 +16,7 @@ from trading.messages.control import (
     KillSnapshot,
 )
 from trading.messages.decisions import Approved, ExitOrder, Verdict
-from trading.messages.orders import PlaceOrder
+from trading.messages.orders import OrderUpdate, PlaceOrder
 from trading.values import is_ours
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
                 self.broken(
                     "I9", f"{process} sends {message.client_order_id} again, which an incarnation before it decided"
                 )
+        elif isinstance(message, OrderUpdate):
+            oms = self.stage.processes.get("oms")
+            if message.cumulative_size and oms is not None and oms.works:
+                self.world.told_fills.setdefault(message.client_order_id, now.boot_s)
         elif isinstance(message, Verdict):
             coid = self.by_proposal.get(message.proposal_id)
             row = self.intents.get(coid or "")

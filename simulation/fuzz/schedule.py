@@ -12,6 +12,7 @@ from decimal import Decimal
 from attrs import evolve, field, frozen
 
 from exchange.simulator.execution import Settings
+from simulation.fuzz.feeds import FRAME_FATES
 from simulation.fuzz.venue import Fate
 
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -61,6 +62,7 @@ class Quirks:
     update_chance: float = 1.0  # how many of the user channel's updates arrive
     update_twice: float = 0.0
     update_s: float = 0.05
+    market_session: bool = False  # quotes come as frames through a market feed's session, too
 
     def engine(self) -> Settings:
         return Settings(
@@ -92,7 +94,7 @@ class Schedule:
 
 
 FAULTS = frozenset(
-    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "replace", "root_stop"}
+    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "replace", "root_stop", "frame"}
 )  # fmt: skip
 
 
@@ -152,6 +154,9 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     items = _business(chance, safety_s, chance.randint(2, 5))
     items += _faults(chance, safety_s, chance.randint(1, 6))
     heal = heal or chance.random() < 0.01
+    feeds = random.Random(f"feeds:{seed}")
+    quirks = evolve(quirks, market_session=feeds.random() < 0.2)
+    items += _feed_faults(feeds, safety_s, quirks.market_session)
     return Schedule(
         seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
         products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,
@@ -163,6 +168,9 @@ def long(seed: int) -> Schedule:
     chance = random.Random(f"long:{seed}")
     safety_s = 3600.0
     items = _business(chance, safety_s, 150, ALL_PRODUCTS) + _faults(chance, safety_s, 80)
+    feeds = random.Random(f"feeds:{seed}")
+    for _ in range(20):
+        items += _feed_faults(feeds, safety_s, market=False)
     rearms = [
         Item(round(i.at_s + 30.0, 3), "rearm", (PRODUCTS[0],)) for i in items if i.what in ("engage", "touch_file")
     ]
@@ -252,4 +260,20 @@ def _faults(chance: random.Random, safety_s: float, n: int) -> list[Item]:
             items.append(Item(at, "lose", ("oms",)))
         else:
             items.append(Item(at, "root_stop", (round(chance.uniform(5.0, 60.0), 1),)))
+    return items
+
+
+def _feed_faults(chance: random.Random, safety_s: float, market: bool) -> list[Item]:
+    """Half of the schedules: one or two blows to a feed. A stream of its own, so that older seeds keep their other faults."""
+    items: list[Item] = []
+    for _ in range(chance.choice((0, 0, 1, 2))):
+        host = chance.choice(("user", "market")) if market else "user"
+        at, pick = round(chance.uniform(0.0, safety_s), 3), chance.random()
+        if pick < 0.6:
+            nth = chance.randint(1, 6) if safety_s < 20 else chance.randint(1, int(safety_s))
+            items.append(Item(0.0, "frame", (host, nth, chance.choice(FRAME_FATES))))
+        elif pick < 0.85:
+            items.append(Item(at, "kill", (f"{host}_feed",)))
+        else:
+            items.append(Item(at, "stop", (f"{host}_feed", round(chance.uniform(0.1, 4.0), 2))))
     return items

@@ -16,8 +16,8 @@ from trading.risk_settings import CapSettings, PacingSettings, RiskSettings
 from trading.strategies.registry import StrategySettings
 from trading.tiers import TierSettings, default_themes, default_tiers
 
-FEEDS = ("market_feed_down", "data_staleness", "feed_flaps", "clock_drift", "user_feed_down", "user_feed_stale")
-"""Breakers of roles that the world plays itself: slots and updates are put there by its market."""
+MARKET_FEED = ("market_feed_down", "data_staleness", "feed_flaps", "clock_drift")
+"""Breakers of a role that is not there while the world puts the quotes into the slots itself."""
 
 
 @frozen(kw_only=True)
@@ -32,7 +32,7 @@ class MachineSettings:
     guards: DataGuardSettings
 
 
-def machine_settings(protections: Protections) -> MachineSettings:
+def machine_settings(protections: Protections, *, market_feed: bool = False) -> MachineSettings:
     """Caps: 4 % a product, 6 % the theme of all of them: two entries of 3 % fill both, so that a third must be denied.
 
     lease and quote_age are numbers of risk's settings: taken out, they are very large.
@@ -50,7 +50,7 @@ def machine_settings(protections: Protections) -> MachineSettings:
     return MachineSettings(
         oms=OmsSettings(cooldowns=cooldowns, snapshot_every_s=1.2),
         exits=ExitsSettings(),
-        health=HealthMonitorSettings(hold_s=1.0, throttled_hold_s=2.0, off=FEEDS),
+        health=HealthMonitorSettings(hold_s=1.0, throttled_hold_s=2.0, off=() if market_feed else MARKET_FEED),
         risk=RiskSettings(
             caps=caps,
             pacing=pacing,

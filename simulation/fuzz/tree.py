@@ -25,7 +25,7 @@ def _parks(name: str, roles: tuple[str, ...]) -> ChildSpec:
     return ChildSpec(name, spec)
 
 
-def tree_of(products: tuple[str, ...]) -> SupervisorSpec:
+def tree_of(products: tuple[str, ...], feeds: tuple[str, ...]) -> SupervisorSpec:
     """Root's specification; each child is a supervisor with its own."""
     return SupervisorSpec(
         Strategy.REST_FOR_ONE,
@@ -33,7 +33,7 @@ def tree_of(products: tuple[str, ...]) -> SupervisorSpec:
             _group("safety", 10, ("kill_switch", "health_monitor")),
             _group("venue", 20, ("gateway",)),
             _group("trading", 20, ("oms", "exits", "risk", "universe")),
-            _parks("feeds", ("catalog",)),
+            _parks("feeds", ("catalog", *feeds)),
             _parks("symbols", tuple(f"symbol:{product}" for product in products)),
             _parks("ops", ("alerts", "operator")),
         ),

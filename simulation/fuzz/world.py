@@ -10,17 +10,20 @@ from typing import Any, ClassVar
 
 from attrs import evolve
 
+from exchange.coinbase.feed_session import USER_BATCH
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
+from exchange.simulator import frames
 from exchange.simulator.execution import Filled, OrderChanged
-from exchange.simulator.orders import average_price
+from exchange.simulator.orders import user_json
 from exchange.simulator.products import make_product
+from simulation.fuzz.feeds import FeedWire, MarketFeed, UserFeed
 from simulation.fuzz.happenings import Happenings
 from simulation.fuzz.schedule import Item, Schedule
 from simulation.fuzz.scripted import Proposer, Publisher, Trigger
 from simulation.fuzz.settings import machine_settings
 from simulation.fuzz.shells import Files, GuardianShell, MainShell, Sweeping
 from simulation.fuzz.tree import tree_of
-from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, WireSettings, words_of
+from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, WireSettings
 from simulation.fuzz.wire import GatewayWire
 from simulation.process import Crash, Process, RestartPolicy
 from simulation.stage import VirtualStage
@@ -35,12 +38,12 @@ from trading.messages.book import BookSnapshot
 from trading.messages.control import FenceSeen, Leave, RootEnded
 from trading.messages.decisions import Approved, Verdict
 from trading.messages.market import Quote
-from trading.messages.orders import FeedReset, OrderUpdate
+from trading.messages.orders import OrderUpdate
 from trading.oms import OmsMachine
 from trading.product import Product
 from trading.protections import Protections
 from trading.risk import RiskMachine
-from trading.values import Side, account_tag
+from trading.values import account_tag
 
 PORTFOLIO = "00000000-0000-4000-8000-000000000001"
 PRICES = {
@@ -51,6 +54,7 @@ PRICES = {
     "AVAX-USD": Decimal(30),
 }
 USD = Decimal(10_000)
+QUOTED_USD, SIZE_STEP = Decimal(50_000_000), Decimal("0.0001")
 WARM_UP_S = 8.0
 SUPERVISORS = ("safety", "venue", "trading", "feeds", "symbols", "ops")
 
@@ -131,6 +135,7 @@ class World(Happenings):
         self.told_fills: dict[str, float] = {}  # client order id -> when oms first heard of a fill
         self.t0 = 0.0
         self._fates: dict[tuple[str, int], Fate] = {}
+        self._frames: dict[tuple[str, int], str] = {}
         self._fate_n: Counter[str] = Counter()
         self._crashes: dict[tuple[str, int], Crash] = {}
         self._handles: Counter[str] = Counter()
@@ -138,14 +143,21 @@ class World(Happenings):
         self._mail_n = 0
         self._commands = 0
         self._probes = 0
-        self._epoch = 0
         self._counting = False
         self._chance = random.Random(f"updates:{schedule.seed}")
         self._main_gone = False
         self.risk_factor = 1
         self.risk_blind = False
         self._sequence = 0
-        self._settings = machine_settings(self.protections)
+        self._settings = machine_settings(self.protections, market_feed=q.market_session)
+        self.user_wire = FeedWire(
+            self.stage, "user", q.there_s, self._user_opening, self._frame_fate,
+            lambda: self.stage.boot_s < self.deaf_until or not self.venue.answers,
+        )  # fmt: skip
+        self.market_wire = FeedWire(
+            self.stage, "market", q.there_s, self._market_opening, self._frame_fate,
+            lambda: self.stage.boot_s < self.quiet_until or not self.venue.answers,
+        )  # fmt: skip
         self.venue.changed.append(self._tell_update)
         self.venue.filled.append(self._tell_fill)
         self._build()
@@ -164,7 +176,8 @@ class World(Happenings):
             start=False,
         )
         stage.add("root", Supervisor, parent="main", restart=False, start=False)
-        tree = tree_of(tuple(self.products))
+        feeds = ("user_feed", "market_feed") if self.schedule.quirks.market_session else ("user_feed",)
+        tree = tree_of(tuple(self.products), feeds)
         stage.keep("root", tree)
         for supervisor in tree.children:
             stage.add(supervisor.id, Supervisor, parent="root", start=False)
@@ -204,6 +217,13 @@ class World(Happenings):
             lambda me: FallibleRisk(world=self, settings=s.risk, me=me, tiers=s.tiers, themes=s.themes, strategies=s.strategies, guards=s.guards),
             parent="trading", bell=False, start=False,
         )  # fmt: skip
+        stage.add("user_feed", lambda me: UserFeed(me=me), parent="feeds", shell=self.user_wire, start=False)
+        if "market_feed" in feeds:
+            stage.add(
+                "market_feed",
+                lambda me: MarketFeed(me=me, products=tuple(self.products)),
+                parent="feeds", shell=self.market_wire, start=False,
+            )  # fmt: skip
         for product_id in self.products:
             stage.add(
                 f"symbol:{product_id}",
@@ -255,6 +275,8 @@ class World(Happenings):
             self._fates[str(args[0]), int(args[1])] = args[2]  # type: ignore[assignment, call-overload]
         elif item.what == "crash":
             self._crashes[str(args[0]), int(args[1])] = Crash(bool(args[2]), int(args[3]))  # type: ignore[call-overload]
+        elif item.what == "frame":
+            self._frames[str(args[0]), int(args[1])] = str(args[2])  # type: ignore[call-overload]
         elif item.what == "mail":
             self._mails[int(args[0])] = str(args[1])  # type: ignore[call-overload]
         else:
@@ -279,6 +301,17 @@ class World(Happenings):
             self.coverage["gateway", kind, "wire", type(fate).__name__ + ":" + str(fate).split("=")[0]] += 1
         return fate
 
+    def _frame_fate(self, host: str) -> str:
+        if not self._counting or not self._frames:
+            return ""
+        kind = f"{host} frame"
+        self._fate_n[kind] += 1
+        fate = self._frames.get((host, self._fate_n[kind]), "")
+        if fate:
+            self.tell(f"{kind} {self._fate_n[kind]}: {fate}")
+            self.coverage[f"{host}_feed", "frame", "wire", fate] += 1
+        return fate
+
     def _boundary(self, process: Process, message: object, effects: tuple[Effect, ...]) -> Crash | None:
         role = process.role
         for effect in effects:
@@ -301,6 +334,12 @@ class World(Happenings):
         what = self._mails.get(self._mail_n)
         if what is None:
             return (delay,)
+        if (
+            what == "lose"
+            and isinstance(message, OrderUpdate)
+            and self.told_fills.get(message.client_order_id) == self.stage.boot_s
+        ):
+            del self.told_fills[message.client_order_id]
         self.tell(f"mail {process.role} -> {role} {type(message).__name__}: {what}")
         self.coverage[process.role, type(message).__name__, "mail", what] += 1
         return {"lose": (), "twice": (delay, delay), "delay": (delay + 1.2,)}[what]
@@ -318,6 +357,9 @@ class World(Happenings):
         tick = self.products[product_id].price_increment
         ask = price + max(tick, (price / 5000 // tick) * tick)
         self.venue.quote(product_id, price, ask)
+        if self.schedule.quirks.market_session:
+            self.market_wire.send("l2_data", self._level2(product_id, price, ask))
+            return
         if self.stage.boot_s < self.quiet_until:
             return
         self._sequence += 1
@@ -339,34 +381,38 @@ class World(Happenings):
             )
         )
 
+    def _level2(self, product_id: str, bid: Decimal, ask: Decimal) -> str:
+        size = (QUOTED_USD / bid).quantize(SIZE_STEP)
+        return frames.level2_snapshot(product_id, ({bid: size}, {ask: size}), self.venue.now_s)
+
+    def _market_opening(self) -> list[tuple[str, str]]:
+        books = ((product_id, self.venue.engine.book(product_id)) for product_id in self.products)
+        return [("l2_data", self._level2(p, book.bid, book.ask)) for p, book in books if book.bid and book.ask]
+
+    def _user_opening(self) -> list[tuple[str, str]]:
+        """The snapshot in batches of 50 open orders, the last one shorter."""
+        orders = self.venue.engine.user_orders()
+        batches = range(0, len(orders) + 1, USER_BATCH)
+        return [("user", frames.user(orders[at : at + USER_BATCH], "snapshot")) for at in batches]
+
     def _tell_update(self, changed: OrderChanged) -> None:
-        self._update(str(changed.order.get("order_id", "")))
+        self._update(changed.order)
 
     def _tell_fill(self, filled: Filled) -> None:
-        self._update(filled.fill.order_id)
+        order = self.venue.engine.orders.get(filled.fill.order_id)
+        if order is not None:
+            self._update(user_json(order, self.venue.engine.portfolio_uuid))
 
-    def _update(self, venue_order_id: str) -> None:
+    def _update(self, order: dict[str, Any]) -> None:
+        """The user channel tells an order as it is now, some schedules' venues not always, or once more when it is old."""
         q = self.schedule.quirks
-        order = self.venue.engine.orders.get(venue_order_id)
-        if order is None or self.stage.boot_s < self.deaf_until or self._chance.random() >= q.update_chance:
+        if self._chance.random() >= q.update_chance:
             return
-        words = words_of(order)
-        update = OrderUpdate(
-            venue_order_id=order.order_id, client_order_id=order.client_order_id, product_id=words.product_id,
-            side=Side(order.side), status=words.status, cumulative_size=order.filled_size,
-            average_price=Decimal(average_price(order)), fees_usd=order.fees, exchange_s=self.venue.now_s,
-            received_boot_s=self.stage.boot_s, epoch=self._epoch,
-        )  # fmt: skip
-        self.stage.post("oms", update, q.update_s)
-        oms = self.stage.processes.get("oms")
-        if order.filled_size and oms is not None and oms.works:
-            self.told_fills.setdefault(order.client_order_id, self.stage.boot_s + q.update_s)
+        text = frames.user([order], "update")
+        self.user_wire.send("user", text, q.update_s)
         if self._chance.random() < q.update_twice:
-            self.stage.post("oms", update, q.update_s + self._chance.choice((0.0, 0.3, 2.0)))
-
-    def _reset(self, *, connected: bool) -> None:
-        self._epoch += 1
-        self.stage.post("oms", FeedReset(epoch=self._epoch, connected=connected))
+            later = self._chance.choice((0.0, 0.3, 2.0))
+            self.stage.after(later, lambda: self.user_wire.send("user", text, q.update_s))
 
     # -- the host of main ---------------------------------------------------------------------------------------
 
@@ -437,6 +483,7 @@ class World(Happenings):
         self._fates.clear()
         self._crashes.clear()
         self._mails.clear()
+        self._frames.clear()
         self.stage.mail_fate = None
         self._light()
         self.quiet_until = self.deaf_until = 0.0
@@ -446,7 +493,6 @@ class World(Happenings):
         self.kill_store.record_fails = self.kill_store.file_fails = None
         for process in (*self.stage.processes.values(), *self.stage.lingering):
             self.stage.resume(process)
-        self._reset(connected=True)
 
 
 def _conductor() -> ConductorSettings:
