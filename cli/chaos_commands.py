@@ -23,7 +23,16 @@ def register(app: typer.Typer) -> None:
 
 
 def chaos(
-    seconds: Annotated[float, typer.Option("--for", help="How long to strike.", metavar="SECONDS")] = 120.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--for", help="How long to strike (default 120); with --storm: at most (1800).", metavar="SECONDS"
+        ),
+    ] = None,
+    storm: Annotated[
+        int | None,
+        typer.Option(help="So many orders through lost, late and refused answers, with kills.", metavar="ORDERS"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat a run's blows; default: drawn, and printed.")] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where the bot lives; default: a new folder that is removed when all was well.")
@@ -32,6 +41,7 @@ def chaos(
 ) -> None:
     """Real processes, real kills, against the simulated venue; exit 1 names what did not hold."""
     from simulation.chaos.run import Chaos
+    from simulation.chaos.storm import Storm
 
     drawn = seed if seed is not None else secrets.randbelow(1_000_000)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="bulkhead-chaos-"))
@@ -41,7 +51,10 @@ def chaos(
         if not as_json:
             print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
-    run = Chaos(folder, drawn, seconds, tell)
+    if storm is None:
+        run = Chaos(folder, drawn, seconds or 120.0, tell)
+    else:
+        run = Storm(folder, drawn, seconds or 1800.0, tell, orders_wanted=storm)
     run.run()
     report = run.report()
     if as_json:

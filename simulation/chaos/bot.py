@@ -56,9 +56,9 @@ def processes_naming(folder: Path) -> dict[int, list[str]]:
 class ChaosBot:
     """All processes are found by the data dir in their command line and ended by pid."""
 
-    def __init__(self, data_dir: Path, sets: Sequence[str] = PACE) -> None:
+    def __init__(self, data_dir: Path, sets: Sequence[str] = PACE, options: Sequence[str] = ()) -> None:
         self.data_dir = data_dir
-        self.sets = tuple(sets)
+        self.sets, self.options = tuple(sets), tuple(options)
         self.client = OperatorClient(data_dir)
         self.process: subprocess.Popen[bytes] | None = None
         self.runs = 0
@@ -66,7 +66,15 @@ class ChaosBot:
     def start(self) -> None:
         self.runs += 1
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(ROOT / "run.py"), "run", "--json", "--data-dir", str(self.data_dir)]
+        command = [
+            sys.executable,
+            str(ROOT / "run.py"),
+            "run",
+            "--json",
+            "--data-dir",
+            str(self.data_dir),
+            *self.options,
+        ]
         for text in self.sets:
             command += ["--set", text]
         out = (self.data_dir / f"chaos.{self.runs}.out").open("wb")
@@ -77,6 +85,11 @@ class ChaosBot:
 
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def last_words(self) -> str:
+        """The last lines that run.py wrote."""
+        lines = (self.data_dir / f"chaos.{self.runs}.out").read_text(errors="replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-3:])[:500]
 
     def terminate(self) -> tuple[int, float]:
         """SIGTERM to run.py: (exit code, seconds it took)."""
@@ -121,13 +134,15 @@ class ChaosBot:
     def tag(self) -> str:
         return str(json.loads((self.data_dir / "run" / "account").read_text())["tag"])
 
-    def back_door(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-        """None while the venue is down."""
+    def back_door(
+        self, path: str, body: Mapping[str, Any] | None = None, *, method: str | None = None
+    ) -> dict[str, Any] | None:
+        """None while the venue is down. method: POST with a body, else GET."""
         try:
             line = json.loads((self.data_dir / "run" / "venue.json").read_text())
             context = ssl.create_default_context(cafile=line["ca"])
             data = None if body is None else json.dumps(body).encode()
-            request = urllib.request.Request(line["back_door"] + path, data=data)  # noqa: S310 -- our own https address
+            request = urllib.request.Request(line["back_door"] + path, data=data, method=method)  # noqa: S310 -- our own https address
             with urllib.request.urlopen(request, timeout=5, context=context) as answer:  # noqa: S310
                 found = json.loads(answer.read())
         except (OSError, ValueError, KeyError, urllib.error.URLError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
+OVER = frozenset({"CANCELED", "FILLED", "EXPIRED", "REJECTED", "NOT_PLACED", "DENIED"})
 LIVE = frozenset({"OPEN", "PENDING", "QUEUED", "CANCEL_QUEUED"})
 Ledger = Mapping[str, Any]
 """The back door's `state`: orders, fills, accounts in Coinbase's field names."""
@@ -67,11 +68,7 @@ def judge_settled(ledger: Ledger, book: Book, tag: str) -> list[str]:
         if there != here:
             found.append(f"I8 {product}: the venue's fills hold {there}, the book {here}")
     live = {order["client_order_id"] for order in resting(ledger, tag)}
-    unknown = [
-        c
-        for c in live
-        if book.statuses.get(c, "") in ("", "CANCELED", "FILLED", "EXPIRED", "REJECTED", "NOT_PLACED", "DENIED")
-    ]
+    unknown = [c for c in live if not book.statuses.get(c) or book.statuses[c] in OVER]
     found += [
         f"I5 {client_id} rests at the venue, the book says {book.statuses.get(client_id) or 'nothing'}"
         for client_id in unknown
