@@ -87,6 +87,10 @@ class Happenings:
         self.kill_store.record_fails = self.kill_store.file_fails = None
 
     def _do_lose(self, role: str) -> None:
+        for old in [
+            p for p in self.stage.lingering if p.role == role
+        ]:  # it would write what it remembers into the empty file
+            self.stage.end(old, "its store is lost")
         self.stage.kill(role, reason="its store is lost")
         self.stage.store(role).lose()
         self._hook("lost")

@@ -103,6 +103,7 @@ class TimeChecks(Ground):
                 or intent.get("external")
                 or intent["purpose"] != "entry"
                 or now - max(told, since) <= ARM_S + 1.5
+                or (told < self._since("oms") and not self._saw(coid))
             ):
                 continue
             if str(intent["product_id"]) in self.venue.taken:
@@ -132,6 +133,11 @@ class TimeChecks(Ground):
                     "I16",
                     f"position {key} of {size} {row['product_id']} has no exit armed for {now - max(seen, since):.1f} s",
                 )
+
+    def _saw(self, coid: str) -> bool:
+        """Whether oms has kept that it saw a fill: one that died with it in its mailbox is seen when the venue lists it."""
+        row = self.stage.store("oms").rows("orders").get(coid)
+        return row is not None and Decimal(str(row["seen_size"] or 0)) > 0
 
     def _leases(self, approved: Approved, now: Instant) -> None:
         """Law 4: risk approves on permissions younger than 2 s, whoever is silent."""
