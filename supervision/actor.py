@@ -46,7 +46,8 @@ from supervision.messages import (
 )
 from supervision.timers import Timers
 from supervision.unix_base import EXIT_FAILED, leave
-from supervision.unix_transport import UnixTransport, address_at, framed
+from supervision.unix_transport import UnixTransport
+from supervision.unix_wire import address_at, framed
 from supervision.words import Words, leave_words
 
 DRAIN_S = 0.5

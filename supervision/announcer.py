@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from supervision.messages import Announced, Answered, ChildRow, Envelope, Known, Report, TreeSnapshot
-from supervision.unix_transport import framed
+from supervision.unix_wire import framed
 
 if TYPE_CHECKING:
     from supervision.relations import Relations

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from supervision.unix_transport import PATH_BYTES_MAX
+from supervision.unix_wire import PATH_BYTES_MAX
 
 PREFIX = "supervision-"
 NAME_BYTES = 24

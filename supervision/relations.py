@@ -21,7 +21,7 @@ from supervision.messages import (
 )
 from supervision.records import State
 from supervision.spec import SupervisorSpec
-from supervision.unix_transport import address_at, framed
+from supervision.unix_wire import address_at, framed
 
 if TYPE_CHECKING:
     from supervision.announcer import Announcer

@@ -44,7 +44,7 @@ from supervision.records import Answer, AskStop, Began, Changed, Exit, Finish, K
 from supervision.relations import Body, Relations, Settings
 from supervision.spec import ChildSpec, SupervisorSpec, actor_class
 from supervision.unix_base import leave
-from supervision.unix_transport import address_at, path_of
+from supervision.unix_wire import address_at, path_of
 from supervision.words import Words, clear_below, leave_words, take_words
 
 REPORT_EVERY_S = 1.0
@@ -69,7 +69,7 @@ class Supervisor(Relations):
         self.announcer = Announcer(self) if self.is_root else None
         if self.is_root:
             self.directory.merge([Known("root", self.incarnation, self._own_transport.my_path)])
-            self._own_transport.urgent_paths.add(path_of(self.settings.main))
+            self._own_transport.inbound.urgent_paths.add(path_of(self.settings.main))
             self._own_transport.post(self.settings.main, RootBorn(os.getpid()))
         self.wake_in("report", REPORT_EVERY_S)
         self._do(self.core.begin(time.monotonic()))

@@ -53,7 +53,8 @@ from supervision.processes import descendants, has_ended, kill_for_sure
 from supervision.relations import Settings
 from supervision.spec import ChildSpec, SupervisorSpec, check_child, check_tree
 from supervision.unix_base import MainTransport, UnixBase, fill_streams
-from supervision.unix_transport import LaneEnded, address_at, listens_at, path_of
+from supervision.unix_lanes import LaneEnded
+from supervision.unix_wire import address_at, listens_at, path_of
 from supervision.words import take_words
 
 ROOT_CLASS: Final = "supervision.supervisor.Supervisor"
@@ -276,7 +277,7 @@ class Tree:
         self._check_alive()
         asker = self._transport.external_transport_clone()  # an address of its own: a late answer finds nobody
         try:
-            asker.tells_lane_ends = True
+            asker.lanes.tells_ends = True
             while True:
                 self._post_to(child, supervisor, message, deadline, asker)
                 envelope = self._await_answer(asker, deadline)

@@ -45,7 +45,8 @@ from thespian.system.transport import ExternalInterfaceTransportInit
 from thespian.system.utilis import actualActorClass, thesplog_control
 
 from supervision.messages import ProcessEnded
-from supervision.unix_transport import Endpoint, UnixTransport, address_at, listen_at, path_of
+from supervision.unix_transport import UnixTransport
+from supervision.unix_wire import Endpoint, address_at, listen_at, path_of
 from supervision.words import Words, child_path, leave_words
 
 EXIT_FAILED: Final = 70

@@ -91,7 +91,12 @@ class Obedient(SupervisedActor):
             case ("counts",):
                 self.send(
                     sender,
-                    (self.undelivered, self.stale, self._own_transport.dropped, self._own_transport.undeliverable),
+                    (
+                        self.undelivered,
+                        self.stale,
+                        self._own_transport.dropped,
+                        self._own_transport.lanes.undeliverable,
+                    ),
                 )
             case ("exit", code):
                 os._exit(code)

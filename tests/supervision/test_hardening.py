@@ -488,7 +488,7 @@ def test_a_nested_supervisor_that_is_still_starting_stops_its_children_in_order(
     nested = child("sub", start=SupervisorSpec(children=[child("c", args=("journal", journal)), slow]))
     tree = plant(child("a"))
     tree._post(
-        supervision.unix_transport.address_at(tree._root_path), Call(10_000, "root", StartChild(pickles.dumps(nested)))
+        supervision.unix_wire.address_at(tree._root_path), Call(10_000, "root", StartChild(pickles.dumps(nested)))
     )
     eventually(lambda: tree.snapshot().row("slow"))
     began_s = time.monotonic()

@@ -18,7 +18,9 @@ from supervision.intensity import add_restart, inside
 from supervision.messages import Envelope, Known
 from supervision.pulse import Pulses
 from supervision.timers import Timers
-from supervision.unix_transport import LANE_MESSAGES_MAX, Endpoint, UnixTransport, address_at, listen_at
+from supervision.unix_lanes import LANE_MESSAGES_MAX
+from supervision.unix_transport import UnixTransport
+from supervision.unix_wire import Endpoint, address_at, listen_at
 from tests.supervision.conftest import child, pid_of
 from tests.support import eventually
 
@@ -207,7 +209,7 @@ def test_a_lane_keeps_the_newest_and_counts_what_it_drops(transports):
     sender, receiver = transports(), transports()
     for n in range(2000):
         assert sender.post(receiver.myAddress, (n, b"x" * 2000))
-    assert len(sender._lanes[receiver.my_path].queue) <= LANE_MESSAGES_MAX
+    assert len(sender.lanes.by_path[receiver.my_path].queue) <= LANE_MESSAGES_MAX
     assert sender.dropped > 0
     got = drain(receiver)
     sender.flush(1)
@@ -223,16 +225,16 @@ def test_another_runs_key_opens_nothing(transports):
     stranger.post(receiver.myAddress, "from a stranger")
     friend.post(receiver.myAddress, "from a friend")
     assert drain(receiver) == ["from a friend"]
-    assert receiver.refused_connections == 1
+    assert receiver.inbound.refused_connections == 1
 
 
 def test_a_frame_that_claims_too_much_ends_its_connection(transports):
     sender, receiver = transports(), transports()
     sender.post(receiver.myAddress, "hello")
     assert drain(receiver) == ["hello"]
-    sender._lanes[receiver.my_path].socket.send(b"\xff\xff\xff\xff" + bytes(8))
+    sender.lanes.by_path[receiver.my_path].socket.send(b"\xff\xff\xff\xff" + bytes(8))
     drain(receiver)
-    assert receiver._incoming == {}
+    assert receiver.inbound.by_fd == {}
 
 
 def test_an_address_where_nobody_lives_any_more_is_told_and_not_connected(transports):
@@ -240,8 +242,8 @@ def test_an_address_where_nobody_lives_any_more_is_told_and_not_connected(transp
     sender.post(receiver.myAddress, "hello")
     receiver.close()
     assert [sender.post(receiver.myAddress, "x") for _ in range(2)] == [False, False]
-    assert sender._lanes == {}
-    assert sender.undeliverable >= 2
+    assert sender.lanes.by_path == {}
+    assert sender.lanes.undeliverable >= 2
 
 
 def test_a_message_in_pieces_arrives_whole(transports):
@@ -260,10 +262,10 @@ def test_what_cannot_be_read_is_counted_and_the_next_message_arrives(transports)
     sender, receiver = transports(), transports()
     body = b"cno_such_module\nThing\n."
     sender.post(receiver.myAddress, "before")
-    sender.post_frame(receiver.my_path, supervision.unix_transport.FRAME.pack(len(body), 0) + body)
+    sender.post_frame(receiver.my_path, supervision.unix_wire.FRAME.pack(len(body), 0) + body)
     sender.post(receiver.myAddress, "after")
     assert drain(receiver) == ["before", "after"]
-    assert receiver.unreadable == 1
+    assert receiver.inbound.unreadable == 1
 
 
 def test_the_supervisors_word_is_heard_in_the_middle_of_a_backlog(tmp_path):
@@ -308,9 +310,9 @@ class SelfTalker(SupervisedActor):
 
 def test_a_hello_that_comes_late_is_heard_even_by_a_busy_receiver(transports, monkeypatch):
     """It connects, loses its processor, and speaks while the receiver works off a backlog without reading others."""
-    monkeypatch.setattr(supervision.unix_transport, "UNPROVED_S", 0.05)
+    monkeypatch.setattr(supervision.unix_inbound, "UNPROVED_S", 0.05)
     receiver, sender, flood = transports(), transports(), transports()
-    lane = sender._connect(receiver.my_path)
+    lane = sender.lanes.connect(receiver.my_path)
     for n in range(100):
         flood.post(receiver.myAddress, n)
     heard = []
@@ -318,7 +320,7 @@ def test_a_hello_that_comes_late_is_heard_even_by_a_busy_receiver(transports, mo
     def slow(envelope):
         heard.append(envelope.message)
         if len(heard) == 5:
-            sender._flush(lane)
+            sender.lanes.flush(lane)
             sender.post(receiver.myAddress, "hello")
         time.sleep(0.006)  # not a wait: a handler that takes its time
         return True

@@ -344,7 +344,7 @@ def test_while_a_child_starts_the_supervisor_serves(plant):
     import pickle
 
     from supervision.messages import Call, StartChild, WhichChildren
-    from supervision.unix_transport import address_at
+    from supervision.unix_wire import address_at
 
     root = address_at(tree._root_path)
     tree._transport.post(root, Call(10001, "root", StartChild(pickle.dumps(slow))))
