@@ -22,12 +22,14 @@ bench: .venv    ## every measurement; each prints what its README keeps
 	$(PY) -m bench.simulator.bench_venue
 	$(PY) -m bench.feeds.frame_to_quote
 	$(PY) -m bench.gateway.order_to_wire
+	$(PY) -m bench.oms.bench
 
 prove: .venv    ## the full counts of property, fuzz and crash tests (hours); append the numbers to bench/README.md
 	$(PY) -m pytest -m slow --timeout=7200 -q
 	python3 run.py fuzz --mode E --full
 	python3 run.py fuzz --mode R --seeds 1000000
 	python3 run.py fuzz --mode L --seeds 1000
+	python3 run.py chaos --storm 500
 
 chaos: .venv    ## ten minutes of kills on real processes
 	python3 run.py chaos --for 600

@@ -9,6 +9,7 @@ import pytest
 
 from simulation.chaos.judge import Book, judge_always, judge_settled, judge_stopped
 from simulation.chaos.run import Chaos
+from simulation.chaos.storm import Storm
 
 
 def order(client_id: str = "bh-abcd-1", status: str = "OPEN", order_id: str = "v1") -> dict[str, Any]:
@@ -79,3 +80,16 @@ def test_a_short_storm_on_real_processes_breaks_no_invariant(tmp_path) -> None:
     assert report["violations"] == []
     assert report["checks"] > 10
     assert sum(report["blows"].values()) >= 2
+
+
+@pytest.mark.xdist_group("live")
+def test_orders_through_lost_late_and_refused_answers_end_in_equal_books(tmp_path) -> None:
+    """The full count is `run.py chaos --storm 500`."""
+    seed = 11
+    print("seed", seed)
+    storm = Storm(tmp_path, seed, 90.0, print, orders_wanted=12)
+    storm.run()
+    report = storm.report()
+    assert report["violations"] == []
+    assert report["orders"] >= 12
+    assert sum(report["blows"].values()) >= 1
