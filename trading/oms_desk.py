@@ -211,7 +211,7 @@ class Desk:
 
     def lost(self) -> list[str]:
         """Client order ids that were posted and of which the book has no record, until the venue must have listed them."""
-        if self.now.boot_s >= self.posted_until:
+        if self.now.boot_s >= self.posted_until or not self.protections.posted:
             return []
         return [key for key in self.posted if key not in self.book.orders]
 

@@ -124,7 +124,11 @@ def v1() -> Any:
     class RulesV1(Rules, Strategy):  # type: ignore[misc]
         pass
 
-    names = {name: value for part in (models, data, enums, identifiers, instruments, objects) for name, value in vars(part).items()}
+    names = {
+        name: value
+        for part in (models, data, enums, identifiers, instruments, objects)
+        for name, value in vars(part).items()
+    }
     return SimpleNamespace(
         **names,
         usd=currencies.USD,

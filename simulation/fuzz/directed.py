@@ -129,6 +129,13 @@ DIRECTED: dict[str, list[Schedule]] = {
     "dedupe": [
         _schedule("dedupe", _propose(0.05, post_only=False), Item(1.5, "deaf", (0.3,)), Item(3.0, "deaf", (0.3,)), safety_s=8.0)
     ],
+    # the store is lost while the venue lists with a lag, and people stop the bot
+    "posted": [
+        _schedule(
+            "posted", _propose(0.05, ttl_s=60.0), Item(1.0, "lose", ("oms",)), Item(2.0, "sigterm", (BTC,)), safety_s=16.0,
+            quirks=Quirks(listing_lag_s=29.0, update_chance=0.0),
+        )
+    ],
     # nobody tells of a fill, and nobody asks
     "reconcile": [
         _schedule("reconcile", _propose(0.05), Item(1.0, "kill", ("oms",)), Item(1.2, "move", (BTC, -5)), safety_s=40.0, heal_s=300.0, quirks=SILENT),
