@@ -93,8 +93,23 @@ class Schedule:
         return sum(item.what in FAULTS for item in self.items)
 
 
+AIMED_MAILS = (
+    "Proposal", "Approved", "Admitted", "Refused", "Stale", "Verdict", "PlaceOrder", "OrderOutcome", "Withdraw", "CancelOrders",
+    "CancelsAnswered", "Hello", "HelloAck", "Query", "Page", "OrderUpdate", "FeedReset", "ExitOrder", "ExitVerdict", "BookSnapshot",
+    "KillSnapshot", "HealthSnapshot", "LatchSnapshot", "Drain", "Drained", "CommandDone", "Condition",
+)  # fmt: skip
+"""Messages that a schedule aims at by kind: counted over all mail, the rare ones would hardly ever be hit."""
+AIMED_HANDLES = {
+    "oms": ("Approved", "OrderOutcome", "OrderUpdate", "Page", "HelloAck", "CancelsAnswered", "ExitOrder", "FeedReset", "KillSnapshot", "LatchSnapshot", "OperatorOrder", "Drain", "Woke"),
+    "gateway": ("PlaceOrder", "Called", "Withdraw", "CancelOrders", "Hello", "KillSnapshot", "Drain"),
+    "risk": ("Proposal", "Admitted", "Refused", "Stale", "BookSnapshot", "KillSnapshot", "HealthSnapshot", "CatalogSnapshot", "UniverseSnapshot", "PeerRestarted", "Drain"),
+    "exits": ("BookSnapshot", "ExitVerdict", "Quote", "KillSnapshot", "PeerRestarted", "Drain", "Woke"),
+    "kill_switch": ("Engage", "Pause", "Resume", "Rearm", "Called", "PeerRestarted", "Woke"),
+}  # fmt: skip
+"""Role -> what it handles when it dies."""
+
 FAULTS = frozenset(
-    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "replace", "root_stop", "frame"}
+    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "replace", "root_stop", "frame", "mail_of", "crash_on"}
 )  # fmt: skip
 
 
@@ -157,6 +172,7 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     feeds = random.Random(f"feeds:{seed}")
     quirks = evolve(quirks, market_session=feeds.random() < 0.2)
     items += _feed_faults(feeds, safety_s, quirks.market_session)
+    items += _aimed(random.Random(f"aimed:{seed}"), safety_s)
     return Schedule(
         seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
         products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,
@@ -276,4 +292,26 @@ def _feed_faults(chance: random.Random, safety_s: float, market: bool) -> list[I
             items.append(Item(at, "kill", (f"{host}_feed",)))
         else:
             items.append(Item(at, "stop", (f"{host}_feed", round(chance.uniform(0.1, 4.0), 2))))
+    return items
+
+
+def _aimed(chance: random.Random, safety_s: float) -> list[Item]:
+    """Half of the schedules: one to three blows at a kind of message, and what people do, so that its rare kinds are sent."""
+    if chance.random() < 0.5:
+        return []
+    items: list[Item] = []
+    for _ in range(chance.randint(1, 3)):
+        if chance.random() < 0.5:
+            what = chance.choice(("lose", "twice", "delay"))
+            items.append(Item(0.0, "mail_of", (chance.choice(AIMED_MAILS), chance.randint(1, 3), what)))
+        else:
+            role = chance.choice(list(AIMED_HANDLES))
+            kind, nth = chance.choice(AIMED_HANDLES[role]), chance.randint(1, 3)
+            items.append(Item(0.0, "crash_on", (role, kind, nth, chance.random() < 0.6, chance.randint(0, 4))))
+    if chance.random() < 0.5:
+        doing = chance.choice(("pause", "flatten", "ban", "sigterm", "engage", "propose"))
+        at = round(chance.uniform(0.1, safety_s), 3)
+        product = PRODUCTS[chance.randint(0, 1)]
+        args = (product, Decimal(500), False, 5.0, "aimed") if doing == "propose" else (PRODUCTS[0],)
+        items.append(Item(at, doing, args))
     return items

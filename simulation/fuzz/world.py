@@ -16,6 +16,7 @@ from exchange.simulator import frames
 from exchange.simulator.execution import Filled, OrderChanged
 from exchange.simulator.orders import user_json
 from exchange.simulator.products import make_product
+from simulation.fuzz.fates import Fates
 from simulation.fuzz.feeds import FeedWire, MarketFeed, UserFeed
 from simulation.fuzz.happenings import Happenings
 from simulation.fuzz.schedule import Item, Schedule
@@ -23,9 +24,9 @@ from simulation.fuzz.scripted import Proposer, Publisher, Trigger
 from simulation.fuzz.settings import machine_settings
 from simulation.fuzz.shells import Files, GuardianShell, MainShell, Sweeping
 from simulation.fuzz.tree import tree_of
-from simulation.fuzz.venue import ORDINARY, Fate, FuzzVenue, WireSettings
+from simulation.fuzz.venue import FuzzVenue, WireSettings
 from simulation.fuzz.wire import GatewayWire
-from simulation.process import Crash, Process, RestartPolicy
+from simulation.process import Process, RestartPolicy
 from simulation.stage import VirtualStage
 from simulation.store import KillStore
 from trading.conductor import ConductorMachine, ConductorSettings
@@ -33,7 +34,7 @@ from trading.exits import ExitsMachine
 from trading.guardian import GuardianMachine, GuardianSettings
 from trading.health_monitor import HealthMonitorMachine
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
-from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Save, Send
+from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Send
 from trading.messages.book import BookSnapshot
 from trading.messages.control import FenceSeen, Leave, RootEnded
 from trading.messages.decisions import Approved, Verdict
@@ -115,35 +116,28 @@ class World(Happenings):
         wire = WireSettings(there_s=q.there_s, back_s=q.there_s, engine=q.engine())
         sim = [make_product(p) for p in schedule.products]
         self.venue = FuzzVenue(self.stage, sim, USD, self.tag, wire)
+        self.story: list[tuple[float, str]] = []
+        self.coverage: Counter[tuple[str, str, str, str]] = Counter()
+        self.fates = Fates(self.tell, self.coverage)
         self.kill_store = KillStore()
         self.files = Files(self.kill_store)
-        self.gateway_wire = GatewayWire(self.stage, self.venue, self._fate)
-        self.main_shell = MainShell(self.stage, self.venue, self.files, self._fate)
+        self.gateway_wire = GatewayWire(self.stage, self.venue, self.fates.of_request)
+        self.main_shell = MainShell(self.stage, self.venue, self.files, self.fates.of_request)
         self.main_shell.on_leave = self._left
         self.foreign = any(item.what == "deposit" for item in schedule.items)
         self.main_awake_since = 0.0
         self.hooks: list[Callable[[str], None]] = []  # a checker hears of what no event of the stage tells
-        self.guardian_shell = GuardianShell(self.stage, self.venue, self.files, self._fate, self._kill_run)
-        self.kill_shell = Sweeping(self.stage, self.venue, self.files, self._fate)
+        self.guardian_shell = GuardianShell(self.stage, self.venue, self.files, self.fates.of_request, self._kill_run)
+        self.kill_shell = Sweeping(self.stage, self.venue, self.files, self.fates.of_request)
         self.prices = {p: PRICES[p] for p in schedule.products}
-        self.story: list[tuple[float, str]] = []
-        self.coverage: Counter[tuple[str, str, str, str]] = Counter()
         self.quiet_until = 0.0
         self.deaf_until = 0.0
         self.fresh_until = -1.0
         self.stop_asked_boot_s: float | None = None
         self.told_fills: dict[str, float] = {}  # client order id -> when oms first heard of a fill
         self.t0 = 0.0
-        self._fates: dict[tuple[str, int], Fate] = {}
-        self._frames: dict[tuple[str, int], str] = {}
-        self._fate_n: Counter[str] = Counter()
-        self._crashes: dict[tuple[str, int], Crash] = {}
-        self._handles: Counter[str] = Counter()
-        self._mails: dict[int, str] = {}
-        self._mail_n = 0
         self._commands = 0
         self._probes = 0
-        self._counting = False
         self._chance = random.Random(f"updates:{schedule.seed}")
         self._main_gone = False
         self.risk_factor = 1
@@ -151,11 +145,11 @@ class World(Happenings):
         self._sequence = 0
         self._settings = machine_settings(self.protections, market_feed=q.market_session)
         self.user_wire = FeedWire(
-            self.stage, "user", q.there_s, self._user_opening, self._frame_fate,
+            self.stage, "user", q.there_s, self._user_opening, self.fates.of_frame,
             lambda: self.stage.boot_s < self.deaf_until or not self.venue.answers,
         )  # fmt: skip
         self.market_wire = FeedWire(
-            self.stage, "market", q.there_s, self._market_opening, self._frame_fate,
+            self.stage, "market", q.there_s, self._market_opening, self.fates.of_frame,
             lambda: self.stage.boot_s < self.quiet_until or not self.venue.answers,
         )  # fmt: skip
         self.venue.changed.append(self._tell_update)
@@ -249,11 +243,12 @@ class World(Happenings):
             self.stage.run_for(0.25)
         self.stage.run_for(0.6)
         self.t0 = self.stage.boot_s
-        self._counting = True
-        self.stage.boundary = self._boundary
-        self.stage.mail_fate = self._mail_fate if any(i.what == "mail" for i in self.schedule.items) else None
         for item in self.schedule.items:
-            self._arm(item)
+            if not self.fates.arm(item):
+                self.stage.at(self.t0 + item.at_s, lambda item=item: self._happen(item))  # type: ignore[misc]
+        self.fates.counting = True
+        self.stage.boundary = self.fates.of_handle
+        self.stage.mail_fate = self._mail_fate if self.fates.of_mails else None
 
     def recovery(self) -> str:
         """Oms's own word: recovering, orders_known, reconciled; "" while it is down."""
@@ -265,22 +260,9 @@ class World(Happenings):
 
     def handled(self, role: str) -> int:
         """How many handles with effects `role` has had since the schedule began; the next `crash` counts from here."""
-        return self._handles[role]
+        return self.fates.handled(role)
 
     # -- the schedule -------------------------------------------------------------------------------------------
-
-    def _arm(self, item: Item) -> None:
-        args = item.args
-        if item.what == "fate":
-            self._fates[str(args[0]), int(args[1])] = args[2]  # type: ignore[assignment, call-overload]
-        elif item.what == "crash":
-            self._crashes[str(args[0]), int(args[1])] = Crash(bool(args[2]), int(args[3]))  # type: ignore[call-overload]
-        elif item.what == "frame":
-            self._frames[str(args[0]), int(args[1])] = str(args[2])  # type: ignore[call-overload]
-        elif item.what == "mail":
-            self._mails[int(args[0])] = str(args[1])  # type: ignore[call-overload]
-        else:
-            self.stage.at(self.t0 + item.at_s, lambda: self._happen(item))
 
     def _happen(self, item: Item) -> None:
         self.tell(f"{item.what} {' '.join(str(a) for a in item.args)}".rstrip())
@@ -289,60 +271,21 @@ class World(Happenings):
     def tell(self, text: str) -> None:
         self.story.append((self.stage.boot_s - self.t0, text))
 
-    # -- fates --------------------------------------------------------------------------------------------------
-
-    def _fate(self, kind: str, request: object) -> Fate:  # noqa: ARG002
-        if not self._counting:
-            return ORDINARY
-        self._fate_n[kind] += 1
-        fate = self._fates.get((kind, self._fate_n[kind]), ORDINARY)
-        if fate is not ORDINARY:
-            self.tell(f"{kind} {self._fate_n[kind]}: {fate}")
-            self.coverage["gateway", kind, "wire", type(fate).__name__ + ":" + str(fate).split("=")[0]] += 1
-        return fate
-
-    def _frame_fate(self, host: str) -> str:
-        if not self._counting or not self._frames:
-            return ""
-        kind = f"{host} frame"
-        self._fate_n[kind] += 1
-        fate = self._frames.get((host, self._fate_n[kind]), "")
-        if fate:
-            self.tell(f"{kind} {self._fate_n[kind]}: {fate}")
-            self.coverage[f"{host}_feed", "frame", "wire", fate] += 1
-        return fate
-
-    def _boundary(self, process: Process, message: object, effects: tuple[Effect, ...]) -> Crash | None:
-        role = process.role
-        for effect in effects:
-            kind = type(effect)
-            if kind is Save or kind is Send:
-                break
-        else:
-            return None
-        self._handles[role] += 1
-        crash = self._crashes.get((role, self._handles[role]))
-        if crash is not None:
-            point = f"committed, {crash.delivered} sent" if crash.committed else "before commit"
-            self.tell(f"crash {role} at handle {self._handles[role]} ({type(message).__name__}): {point}")
-            self.coverage[role, type(message).__name__, "after" if crash.committed else "before", "crash"] += 1
-        return crash
-
     def _mail_fate(self, process: Process, role: str, message: object) -> tuple[float, ...]:
-        self._mail_n += 1
         delay = self.stage.latency_s
-        what = self._mails.get(self._mail_n)
-        if what is None:
-            return (delay,)
-        if (
-            what == "lose"
-            and isinstance(message, OrderUpdate)
-            and self.told_fills.get(message.client_order_id) == self.stage.boot_s
-        ):
-            del self.told_fills[message.client_order_id]
-        self.tell(f"mail {process.role} -> {role} {type(message).__name__}: {what}")
-        self.coverage[process.role, type(message).__name__, "mail", what] += 1
-        return {"lose": (), "twice": (delay, delay), "delay": (delay + 1.2,)}[what]
+        match self.fates.of_mail(process, role, message):
+            case "lose":
+                if (
+                    isinstance(message, OrderUpdate)
+                    and self.told_fills.get(message.client_order_id) == self.stage.boot_s
+                ):
+                    del self.told_fills[message.client_order_id]
+                return ()
+            case "twice":
+                return (delay, delay)
+            case "delay":
+                return (delay + 1.2,)
+        return (delay,)
 
     # -- the market and the user channel ------------------------------------------------------------------------
 
@@ -480,10 +423,7 @@ class World(Happenings):
     def heal(self) -> None:
         """The faults stop: everything runs, answers, and is heard."""
         self.tell("the faults stop")
-        self._fates.clear()
-        self._crashes.clear()
-        self._mails.clear()
-        self._frames.clear()
+        self.fates.clear()
         self.stage.mail_fate = None
         self._light()
         self.quiet_until = self.deaf_until = 0.0
