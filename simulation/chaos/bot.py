@@ -33,8 +33,37 @@ PACE = (
     "oms.cooldowns.stop_s=3.0",
     "oms.cooldowns.failed_s=1.0",
     "risk.stops.loss_streak_max=100000",
+    "risk.stops.daily_stop_pct=-60",
+    "risk.stops.weekly_stop_pct=-70",
+    "risk.stops.rolling_7d_stop_pct=-70",
+    "risk.stops.drawdown_pct_max=80",
+    "risk.caps.positions_max=14",
+    "risk.caps.positions_by_regime={bull: 14, chop: 14, bear: 14, crash: 0}",
+    "symbol.pyramiding=true",
+    "risk.pacing.allow_pyramiding=true",
+    "risk.pacing.pyramid_spacing_s=0",
+    "risk.pacing.adds_per_asset_per_day_max=10000",
+    "symbol.strategies.price_move.enabled=false",
+    "symbol.strategies.restless.enabled=true",
+    "symbol.strategies.restless.budget_pct=60",
+    "symbol.entry.ttl_s=2.0",
+    "symbol.entry.retry_after_denial_s=0.5",
 )
-"""Nothing but pace differs from a user's run: so much must happen in a short time that something can go wrong."""
+"""Paces wide open and a strategy that always asks: so much must happen in a short time that something can go wrong."""
+CALM = "health_monitor.off=[restart_storm]"
+"""Somebody who kills a role each few seconds would otherwise see no order for the next ten minutes."""
+STRATEGY = '''"""Asks for an entry at every quote and leaves soon: so that orders flow in a chaos run, never for money."""
+
+from decimal import Decimal
+
+from trading.strategies.interface import MarketView, Rule, Signal, strategy
+
+
+@strategy("restless", on="quote", rule=Rule(stop_pct=Decimal("0.3"), target_pct=Decimal("0.4"), hold_hours=0.004), needs_atr=False)
+def restless(view: MarketView) -> Signal | None:
+    """Always."""
+    return Signal(strength=0.9, confidence=0.9, change_pct=3.0, reason="it asks at every quote")
+'''
 
 
 def processes_naming(folder: Path) -> dict[int, list[str]]:
@@ -56,16 +85,18 @@ def processes_naming(folder: Path) -> dict[int, list[str]]:
 class ChaosBot:
     """All processes are found by the data dir in their command line and ended by pid."""
 
-    def __init__(self, data_dir: Path, sets: Sequence[str] = PACE, options: Sequence[str] = ()) -> None:
+    def __init__(self, data_dir: Path, sets: Sequence[str] = (*PACE, CALM)) -> None:
         self.data_dir = data_dir
-        self.sets, self.options = tuple(sets), tuple(options)
+        self.sets = tuple(sets)
         self.client = OperatorClient(data_dir)
         self.process: subprocess.Popen[bytes] | None = None
         self.runs = 0
 
     def start(self) -> None:
         self.runs += 1
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        strategies = self.data_dir / "strategies"
+        strategies.mkdir(parents=True, exist_ok=True)
+        (strategies / "restless.py").write_text(STRATEGY)
         command = [
             sys.executable,
             str(ROOT / "run.py"),
@@ -73,7 +104,8 @@ class ChaosBot:
             "--json",
             "--data-dir",
             str(self.data_dir),
-            *self.options,
+            "--strategies",
+            str(strategies),
         ]
         for text in self.sets:
             command += ["--set", text]

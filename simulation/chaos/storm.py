@@ -1,7 +1,7 @@
 """`run.py chaos --storm N`: N orders through lost, late and refused answers, while oms, gateway, risk and user_feed are killed.
 
-A strategy of its own asks for an entry at every quote and leaves soon, so that orders flow without a pause; the venue answers a
-part of all requests with 429, 5xx before or after the effect, too late or not at all. At the end the books must be equal.
+The venue answers a part of all requests with 429, 5xx before or after the effect, too late or not at all. At the end the books
+must be equal.
 """
 
 from __future__ import annotations
@@ -18,18 +18,6 @@ from simulation.chaos.run import Chaos
 
 VICTIMS = {"oms": 5, "gateway": 5, "risk": 5, "user_feed": 1}
 """With weights: feeds are parked after five deaths in five minutes, and without user_feed nothing is entered."""
-STRATEGY = '''"""Asks for an entry at every quote and is content with little: for the storm of the chaos runs, never for money."""
-
-from decimal import Decimal
-
-from trading.strategies.interface import MarketView, Rule, Signal, strategy
-
-
-@strategy("storm", on="quote", rule=Rule(stop_pct=Decimal("0.3"), target_pct=Decimal("0.4"), hold_hours=0.004), needs_atr=False)
-def storm(view: MarketView) -> Signal | None:
-    """Always."""
-    return Signal(strength=0.9, confidence=0.9, change_pct=3.0, reason="the storm asks at every quote")
-'''
 FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 429, "retry_after_s": 1, "chance": 0.02},
     {"kind": "status", "method": "POST", "path": "/orders", "status": 502, "effect": True, "chance": 0.05},
@@ -44,21 +32,6 @@ FAULTS: tuple[dict[str, Any], ...] = (
 HELD_S_MAX = 8.0
 SETS = (
     *PACE,
-    "symbol.strategies.price_move.enabled=false",
-    "symbol.strategies.storm.enabled=true",
-    "symbol.strategies.storm.budget_pct=60",
-    "symbol.entry.ttl_s=2.0",
-    "symbol.entry.retry_after_denial_s=0.5",
-    "risk.caps.positions_max=14",
-    "risk.caps.positions_by_regime={bull: 14, chop: 14, bear: 14, crash: 0}",
-    "symbol.pyramiding=true",
-    "risk.pacing.allow_pyramiding=true",
-    "risk.pacing.pyramid_spacing_s=0",
-    "risk.pacing.adds_per_asset_per_day_max=10000",
-    "risk.stops.daily_stop_pct=-60",
-    "risk.stops.weekly_stop_pct=-70",
-    "risk.stops.rolling_7d_stop_pct=-70",
-    "risk.stops.drawdown_pct_max=80",
     "health_monitor.off=[api_health,api_errors,rate_limit_cooldown,rejection_burst,latency_budget,restart_storm]",
     # The venue holds no request for longer than HELD_S_MAX and lists at once: horizons that bar a product for seconds will do.
     f"oms.settle.ioc_horizon_s={HELD_S_MAX + 4}",
@@ -66,7 +39,7 @@ SETS = (
     "oms.settle.lag_s=2",
     "oms.settle.absent_apart_s=1",
 )
-"""Paces wide open, and the breakers off that would rightly stop all entries in such weather."""
+"""The breakers are off that would rightly stop all entries in such weather."""
 STRIKE_S = (4.0, 9.0)
 
 
@@ -78,10 +51,7 @@ class Storm(Chaos):
     ) -> None:
         super().__init__(data_dir, seed, seconds, tell)
         self.orders_wanted = orders_wanted
-        folder = data_dir / "strategies"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "storm.py").write_text(STRATEGY)
-        self.bot = ChaosBot(data_dir, SETS, ("--strategies", str(folder)))
+        self.bot = ChaosBot(data_dir, SETS)
 
     def run(self) -> None:
         self.tell(f"seed {self.seed}, {self.orders_wanted} orders in at most {self.seconds:.0f} s, {self.data_dir}")
