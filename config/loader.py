@@ -91,7 +91,7 @@ def load(schema: type[T], files: Iterable[Path], overrides: Iterable[str] = ()) 
     for file in files:
         _read_file(file, said, problems)
     for override in overrides:
-        _read_override(override, said, problems)
+        _read_override(override, schema, said, problems)
     tree = _as_tree(said)
     _check_keys(schema, tree, (), said, problems)
     config = None
@@ -219,7 +219,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _read_override(text: str, said: dict[Path_, Said], problems: list[Problem]) -> None:
+def _read_override(text: str, schema: Any, said: dict[Path_, Said], problems: list[Problem]) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
         problems.append(Problem("--set", 0, text, "is not key=value, as in --set risk.positions_max=3"))
@@ -231,7 +231,37 @@ def _read_override(text: str, said: dict[Path_, Said], problems: list[Problem]) 
         value = raw
     if isinstance(value, float):
         value = _Typed(raw.strip())
-    said[tuple(key.strip().split("."))] = Said(value, "--set", 0)
+    path = tuple(key.strip().split("."))
+    _keep_the_rest(path, schema, said)
+    said[path] = Said(value, "--set", 0)
+
+
+def _keep_the_rest(path: Path_, schema: Any, said: dict[Path_, Said]) -> None:
+    """--set of one entry of a table (tiers, strategies, caps by theme) changes that entry; the defaults of the others are said
+    first, unless a file has written the table, which then is the whole table.
+    """
+    for depth, key in enumerate(path[:-1], 1):
+        attribute = attrs.fields_dict(schema).get(key) if attrs.has(schema) else None
+        if attribute is None:
+            return
+        hint = _without_none(typing.get_type_hints(schema)[key])
+        if typing.get_origin(hint) in (dict, Mapping):
+            table = path[:depth]
+            made = getattr(attribute.default, "factory", None)
+            if made is not None and not any(known[:depth] == table for known in said):
+                for below, value in _leaves(unstructure(made())):
+                    said[table + below] = Said(value, "default", 0)
+            return
+        schema = hint
+
+
+def _leaves(tree: Any) -> Iterable[tuple[Path_, Any]]:
+    if isinstance(tree, dict) and tree:
+        for key, below in tree.items():
+            for path, value in _leaves(below):
+                yield (str(key), *path), value
+    else:
+        yield (), list(tree) if isinstance(tree, tuple) else tree
 
 
 def _as_tree(said: Mapping[Path_, Said]) -> dict[str, Any]:

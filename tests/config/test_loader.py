@@ -89,3 +89,35 @@ def test_the_hash_tells_equal_values_from_different_ones(tmp_path: Path) -> None
     other = load(Schema, [], ["risk.loss_usd_per_day_max=5", "risk.positions_max=4"]).hash
     assert len(same) == 1
     assert other not in same
+
+
+@frozen(kw_only=True)
+class Tier:
+    pct: Decimal
+    names: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Tables:
+    tiers: dict[str, Tier] = field(
+        factory=lambda: {"T1": Tier(pct=Decimal(4), names=("BTC-USD",)), "T2": Tier(pct=Decimal(2))}
+    )
+
+
+def test_set_of_one_entry_of_a_table_keeps_its_other_fields_and_the_other_entries(tmp_path: Path) -> None:
+    """`--set symbol.strategies.momentum.enabled=true` used to turn every other strategy off, without a word."""
+    loaded = load(Tables, [], ["tiers.T2.pct=3", "tiers.T2.names=[SOL-USD]"])
+    assert loaded.config.tiers == {
+        "T1": Tier(pct=Decimal(4), names=("BTC-USD",)),
+        "T2": Tier(pct=Decimal(3), names=("SOL-USD",)),
+    }
+
+
+def test_a_table_that_a_file_writes_is_the_whole_table_and_set_changes_an_entry_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text('tiers:\n  T9: {pct: "1"}\n')
+    assert load(Tables, [file], ["tiers.T9.pct=2"]).config.tiers == {"T9": Tier(pct=Decimal(2))}
+
+
+def test_set_of_a_whole_table_replaces_it() -> None:
+    assert load(Tables, [], ["tiers={T3: {pct: 5}}"]).config.tiers == {"T3": Tier(pct=Decimal(5))}
