@@ -62,7 +62,7 @@ def chaos(
     else:
         blows = ", ".join(f"{name} {count}" for name, count in sorted(report["blows"].items()))
         print(
-            f"{blows or 'no blow'}; {report['checks']} checks, {report['orders']} orders, {report['fills']} fills; slowest recovery {report['slowest_recovery_s']} s"
+            f"{blows or 'no blow'}; {report['checks']} checks, {report['orders']} orders, {report['fills']} fills, at most {report['exposure_usd_max']} USD in one product; slowest recovery {report['slowest_recovery_s']} s"
         )
         for violation in report["violations"]:
             print(f"VIOLATED {violation}")

@@ -36,6 +36,58 @@ def resting(ledger: Ledger, tag: str) -> list[Mapping[str, Any]]:
     return [order for order in ours(ledger, tag) if order["status"] in LIVE]
 
 
+PRODUCT_PCT, TOTAL_PCT = Decimal(4), Decimal(25)
+"""The caps of the shipped configuration, percent of net asset value."""
+CAP_SLACK = Decimal("1.3")
+"""The ledger knows what coins cost, the bot caps what they are worth: after a fall there is room for more at the old cost."""
+
+
+def exposure_usd(ledger: Ledger, tag: str) -> dict[str, Decimal]:
+    """Product -> what our coins cost (average cost, fees included) and what our resting buys may still cost, by the ledger."""
+    mine = {order["order_id"]: order for order in ours(ledger, tag)}
+    size: dict[str, Decimal] = defaultdict(Decimal)
+    cost: dict[str, Decimal] = defaultdict(Decimal)
+    for fill in ledger["fills"]:
+        if fill["order_id"] not in mine:
+            continue
+        product, amount = fill["product_id"], Decimal(fill["size"])
+        if fill["side"] == "BUY":
+            size[product] += amount
+            cost[product] += amount * Decimal(fill["price"]) + Decimal(fill["commission"])
+        elif size[product] > 0:
+            cost[product] -= cost[product] * min(amount, size[product]) / size[product]
+            size[product] -= min(amount, size[product])
+    for order in mine.values():
+        if order["status"] in LIVE and order["side"] == "BUY":
+            asked = next(iter(order["order_configuration"].values()))
+            leaves = Decimal(asked["base_size"]) - Decimal(order["filled_size"])
+            cost[order["product_id"]] += leaves * Decimal(asked["limit_price"])
+    return dict(cost)
+
+
+def judge_caps(ledger: Ledger, tag: str) -> list[str]:
+    """I3, roughly (the fault simulation has it to the digit): a second entry beside one of unknown fate would pass it."""
+    found = []
+    by_product = exposure_usd(ledger, tag)
+    cash = sum(
+        (
+            Decimal(account[part]["value"])
+            for account in ledger["accounts"]
+            if account["currency"] in ("USD", "USDC")
+            for part in ("available_balance", "hold")
+        ),
+        Decimal(0),
+    )
+    nav = cash + sum(by_product.values(), Decimal(0))
+    for product, usd in by_product.items():
+        if usd > nav * PRODUCT_PCT / 100 * CAP_SLACK:
+            found.append(f"I3 {product}: {usd:.2f} USD of {nav:.2f} are above the cap of {PRODUCT_PCT} %")
+    total = sum(by_product.values(), Decimal(0))
+    if total > nav * TOTAL_PCT / 100 * CAP_SLACK:
+        found.append(f"I3 all products: {total:.2f} USD of {nav:.2f} are above the cap of {TOTAL_PCT} %")
+    return found
+
+
 def judge_always(ledger: Ledger, book: Book | None, tag: str, known_before: Iterable[str]) -> list[str]:
     """What holds at every instant. known_before: client ids that stood in the book before the ledger was read."""
     found = []

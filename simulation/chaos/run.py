@@ -12,13 +12,14 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
 from simulation.chaos.bot import ChaosBot, kill, wait_until
-from simulation.chaos.judge import Book, judge_always, judge_settled, judge_stopped, resting
+from simulation.chaos.judge import Book, exposure_usd, judge_always, judge_caps, judge_settled, judge_stopped, resting
 
 ROLES = (
     "oms",
@@ -83,6 +84,7 @@ class Chaos:
     checks: int = 0
     orders: int = 0
     fills: int = 0
+    exposure_usd_max: Decimal = Decimal(0)
     bot: ChaosBot = field(init=False)
     rng: random.Random = field(init=False)
     known: set[str] = field(factory=set)
@@ -232,9 +234,11 @@ class Chaos:
         if book is not None:
             self.known |= set(book.intents)
         self.checks += 1
-        self.violations += [
-            v for v in judge_always(ledger, book, self.bot.tag(), self.known) if v not in self.violations
-        ]
+        tag = self.bot.tag()
+        found = judge_always(ledger, book, tag, self.known) + judge_caps(ledger, tag)
+        self.violations += [violation for violation in found if violation not in self.violations]
+        usd = exposure_usd(ledger, tag)
+        self.exposure_usd_max = max(self.exposure_usd_max, max(usd.values(), default=Decimal(0)))
 
     def _recovered(self, patience_s: float) -> bool:
         def look() -> bool:
@@ -295,6 +299,7 @@ class Chaos:
             "checks": self.checks,
             "orders": self.orders,
             "fills": self.fills,
+            "exposure_usd_max": f"{self.exposure_usd_max:.2f}",
             "slowest_recovery_s": round(slowest, 2),
             "violations": self.violations,
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from simulation.chaos.judge import Book, judge_always, judge_settled, judge_stopped
+from simulation.chaos.judge import Book, exposure_usd, judge_always, judge_caps, judge_settled, judge_stopped
 from simulation.chaos.run import Chaos
 from simulation.chaos.storm import Storm
 
@@ -64,6 +64,28 @@ def test_a_ledger_that_agrees_is_no_violation() -> None:
 )
 def test_each_wrong_ledger_names_the_law_it_breaks(found: list[str], law: str) -> None:
     assert law in laws(found)
+
+
+def test_exposure_is_what_coins_cost_and_resting_buys_may_cost_and_the_cap_is_of_all_assets() -> None:
+    def bought(order_id: str, size: str, side: str = "BUY") -> dict[str, Any]:
+        return {**fill(order_id, f"t{order_id}", side, size), "price": "100", "commission": "0"}
+
+    def resting_buy(size: str) -> dict[str, Any]:
+        asked = {"limit_limit_gtd": {"base_size": size, "limit_price": "100"}}
+        return {
+            **order(order_id="v3"), "side": "BUY", "filled_size": "0", "product_id": "BTC-USD", "order_configuration": asked,
+        }  # fmt: skip
+
+    def there(*orders: dict[str, Any], fills: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+        cash = {"currency": "USD", "available_balance": {"value": "9500"}, "hold": {"value": "0"}}
+        return {**ledger(*orders, fills=fills), "accounts": [cash]}
+
+    filled = (order(status="FILLED"), order(status="FILLED", order_id="v2"))
+    inside = there(*filled, resting_buy("1"), fills=(bought("v1", "8"), bought("v2", "4", "SELL")))
+    assert exposure_usd(inside, "abcd") == {"BTC-USD": D(500)}
+    assert judge_caps(inside, "abcd") == []
+    outside = there(*filled, resting_buy("1"), fills=(bought("v1", "4"), bought("v2", "2")))
+    assert laws(judge_caps(outside, "abcd")) == {"I3"}
 
 
 def test_orders_of_others_are_nobodys_business() -> None:
