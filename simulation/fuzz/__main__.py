@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,14 +39,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.seed is not None:
         return _one(options, protections)
+    campaign.ended.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     tally, at = Tally(), commit()
     for part in _campaigns(options, protections):
         tally.add(part)
         tally.elapsed_s += part.elapsed_s
-        if tally.failures and not options.keep_going:
+        if campaign.ended.is_set() or (tally.failures and not options.keep_going):
             break
     _line("")
     return _report(options, protections, tally, at)
+
+
+def _end(number: int, _frame: object) -> None:
+    """The first signal ends the run with a report of what was played, a second one at once."""
+    campaign.ended.set()
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,7 +130,7 @@ def _report(options: argparse.Namespace, protections: Protections, tally: Tally,
         "deliveries": tally.deliveries, "checks": tally.checks, "faults": tally.faults, "posts": tally.posts,
         "orders": tally.orders, "fills": tally.fills, "elapsed_s": round(tally.elapsed_s, 1), "failures": len(tally.failures),
         "invariant": failure.invariant if failure else None, "seed": failure.schedule.seed if failure else None,
-        "mode": failure.schedule.mode if failure else None, "needed": tally.needed, "exit": int(failure is not None),
+        "mode": failure.schedule.mode if failure else None, "needed": tally.needed, "interrupted": campaign.ended.is_set(), "exit": int(failure is not None),
     }  # fmt: skip
     if options.json:
         row["coverage"] = {"/".join(key): n for key, n in sorted(tally.coverage.items())}
@@ -134,6 +144,8 @@ def _report(options: argparse.Namespace, protections: Protections, tally: Tally,
     print(
         f"{tally.faults} faults, {tally.posts} POSTs, {tally.orders} orders, {tally.fills} fills, {tally.checks} checks"
     )
+    if campaign.ended.is_set():
+        print("interrupted: this is what was played until then")
     _coverage(tally)
     if options.without and failure is None:
         print(f"without {', '.join(options.without)}: nothing noticed it in {tally.total} schedules")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -75,6 +77,16 @@ class Tally:
             self.failures.append(Failure(schedule=played.schedule, invariant=violation.invariant, text=str(violation)))
 
 
+ended = threading.Event()
+"""Set by Ctrl-C or SIGTERM: what has been played is reported, nothing more is begun."""
+
+
+def _as_a_worker() -> None:
+    """The parent hears Ctrl-C and ends its workers by SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _work(job: tuple[list[Schedule], Protections, bool]) -> Tally:
     schedules, protections, stop = job
     tally = Tally()
@@ -143,7 +155,7 @@ def _run(
 
     def limited() -> Iterator[object]:
         for job in jobs_in:
-            if for_s is not None and time.monotonic() - started > for_s:
+            if ended.is_set() or (for_s is not None and time.monotonic() - started > for_s):
                 return
             yield job
 
@@ -152,14 +164,14 @@ def _run(
         tally.elapsed_s = time.monotonic() - started
         if progress is not None:
             progress(tally)
-        return stop and bool(tally.failures)
+        return ended.is_set() or (stop and bool(tally.failures))
 
     if jobs <= 1:
         for job in limited():
             if take(work(job)):
                 break
     else:
-        with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        with multiprocessing.get_context("fork").Pool(jobs, _as_a_worker) as pool:
             for part in pool.imap(work, limited()):
                 if take(part):
                     pool.terminate()

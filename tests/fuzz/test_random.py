@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,17 @@ def test_the_command_line_says_what_it_did(capsys):
     assert row["total"] == 10 and row["exit"] == 0 and row["invariant"] is None
     assert main(["--without", "hope"]) == 2
     assert "hope" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_run_that_is_ended_reports_what_it_has_played(jobs):
+    fuzz = subprocess.Popen(
+        [sys.executable, "-m", "simulation.fuzz", "--mode", "R", "--seeds", "100000", "--jobs", jobs, "--json"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with pytest.raises(subprocess.TimeoutExpired):
+        fuzz.wait(4.0)
+    fuzz.send_signal(signal.SIGTERM)
+    out, _ = fuzz.communicate(timeout=30)
+    row = json.loads(out)
+    assert row["interrupted"] and row["total"] > 0 and row["exit"] == fuzz.returncode == 0
