@@ -206,8 +206,15 @@ class Desk:
             self.sends += self.board.gone(f"oms:{fingerprint}")
 
     def told_posted(self, keys: tuple[str, ...]) -> None:
-        """These may be at the venue; from now on it has until the horizon to list them."""
-        self.posted, self.posted_until = keys, self.now.boot_s + self.settings.settle.ioc_horizon_s
+        """These may be at the venue; from now on it has until the horizon to list them. A gateway that is new has posted
+        nothing yet and says so: what the one before it said still counts.
+        """
+        fresh = tuple(key for key in keys if key not in self.posted)
+        if fresh:
+            self.posted, self.posted_until = (
+                (*self.posted, *fresh),
+                self.now.boot_s + self.settings.settle.ioc_horizon_s,
+            )
 
     def lost(self) -> list[str]:
         """Client order ids that were posted and of which the book has no record, until the venue must have listed them."""

@@ -155,7 +155,7 @@ def _without_record(d: Desk, message: OrderOutcome) -> None:
     if message.kind in (OutcomeKind.NOT_SENT, OutcomeKind.REJECTED):
         d.posted = tuple(one for one in d.posted if one != key)
     elif key not in d.posted:
-        d.told_posted((*d.posted, key))
+        d.told_posted((key,))
 
 
 def outcome(d: Desk, message: OrderOutcome) -> None:

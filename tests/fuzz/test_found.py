@@ -62,7 +62,7 @@ def test_a_denial_of_risk_does_not_stand_against_the_book():
     assert verdicts(risk.handle(proposal, Instant(1003.2, True, 3.2))) == [True]
 
 
-@pytest.mark.parametrize("seed", [2006860, 3108251, 3148578, 5001971, 5017963, 6055898])
+@pytest.mark.parametrize("seed", [2006860, 3108251, 3148578, 5001971, 5017963, 6055898, 8125383])
 def test_a_lost_store_and_a_listing_that_lags_leave_no_order_uncounted(seed):
     """The new oms knew of nothing and the venue listed nothing yet: the run ended as clean with orders resting (two seeds),
     or an entry was admitted beside one that had just filled (one). Now the gateway tells a new oms what it has posted."""
