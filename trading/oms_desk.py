@@ -5,7 +5,7 @@ The modules oms_*.py are plain functions over one `Desk`; nothing here or there 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -125,8 +125,9 @@ class Desk:
     latches: LatchSnapshot | None = None
     catalog: CatalogSnapshot | None = None
     products: dict[str, Product] = field(factory=dict)
-    posted: tuple[str, ...] = ()  # what the gateway says it posted of late; see HelloAck
-    posted_until: float = 0.0  # what the venue does not list by then is not there
+    posted: dict[str, float] = field(
+        factory=dict
+    )  # what a gateway says it posted: until when the venue may list it late
     drain_run: int | None = None
     drain_at: float = 0.0
     drain_answered: bool | None = None
@@ -205,22 +206,21 @@ class Desk:
         if self.conditions.pop(fingerprint, None) is not None:
             self.sends += self.board.gone(f"oms:{fingerprint}")
 
-    def told_posted(self, keys: tuple[str, ...]) -> None:
-        """These may be at the venue; from now on it has until the horizon to list them. A gateway that is new has posted
-        nothing yet and says so: what the one before it said still counts.
+    def told_posted(self, keys: Iterable[str]) -> None:
+        """These may be at the venue, and from the first word of each it has until the horizon to list it. A gateway that is new
+        has posted nothing yet and says so: what the one before it said still counts.
         """
-        fresh = tuple(key for key in keys if key not in self.posted)
-        if fresh:
-            self.posted, self.posted_until = (
-                (*self.posted, *fresh),
-                self.now.boot_s + self.settings.settle.ioc_horizon_s,
-            )
+        until = self.now.boot_s + self.settings.settle.ioc_horizon_s
+        for key in keys:
+            if key not in self.book.orders:
+                self.posted.setdefault(key, until)
 
     def lost(self) -> list[str]:
         """Client order ids that were posted and of which the book has no record, until the venue must have listed them."""
-        if self.now.boot_s >= self.posted_until or not self.protections.posted:
+        if not self.protections.posted:
             return []
-        return [key for key in self.posted if key not in self.book.orders]
+        now = self.now.boot_s
+        return [key for key, until in self.posted.items() if now < until and key not in self.book.orders]
 
     def query(self, what: str, key: str, kind: QueryKind, **what_of: Any) -> str:
         """Ask the gateway; the Page comes back under the id that is returned."""

@@ -153,8 +153,8 @@ def _without_record(d: Desk, message: OrderOutcome) -> None:
     """What a predecessor had in the gateway's queue when its store was lost may be posted, or refused, after our Hello."""
     key = message.client_order_id
     if message.kind in (OutcomeKind.NOT_SENT, OutcomeKind.REJECTED):
-        d.posted = tuple(one for one in d.posted if one != key)
-    elif key not in d.posted:
+        d.posted.pop(key, None)
+    else:
         d.told_posted((key,))
 
 

@@ -257,7 +257,7 @@ def _finish(d: Desk, one: Pass) -> None:
             "recovering",
             "warning",
             f"orders were posted of which this book has no record, and the venue does not list them yet: {', '.join(lost)}; "
-            f"entries wait for it, at most {d.posted_until - d.now.boot_s:.0f} s",
+            f"entries wait for it, at most {max(d.posted[key] for key in lost) - d.now.boot_s:.0f} s",
         )
     took = d.now.boot_s - one.started_at
     d.note(

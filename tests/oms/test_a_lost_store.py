@@ -9,6 +9,7 @@ from tests.oms.talk import (
     lost_store,
     quiet_venue,
 )
+from trading.machine import PeerRestarted
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import Refused
@@ -97,3 +98,21 @@ def test_while_an_order_is_lost_every_listing_looks_as_far_back_as_the_first() -
     asked = host.queries(QueryKind.ORDERS)
     assert len(asked) >= 3
     assert all(q.since_s is not None and q.since_s <= host.now.venue_s - 7_200.0 for q in asked)
+
+
+def test_a_new_gateway_that_has_posted_nothing_does_not_unsay_what_the_one_before_it_said() -> None:
+    host = told_of("bh-lost")
+    host.tell(PeerRestarted("gateway", (1, 60)))
+    mine = host.last(Hello).oms_incarnation
+    host.tell(HelloAck(oms_incarnation=mine, gateway_incarnation=(1, 60)), Drain(run_number=1))
+    host.run(OmsSettings().drain_wait_s + 2.0, answer=quiet_venue(host))
+    assert (host.last(Drained).clean, host.last(Drained).unknown) == (False, ("bh-lost",))
+
+
+def test_an_order_that_the_venue_never_listed_does_not_come_back_with_the_next_one_that_is_lost() -> None:
+    host = told_of("bh-lost")
+    host.run(190.0, answer=quiet_venue(host))
+    assert host.book.recovery is Recovery.RECONCILED
+    host.tell(late("bh-other", OutcomeKind.ACCEPTED), Drain(run_number=1))
+    host.run(OmsSettings().drain_wait_s + 2.0, answer=quiet_venue(host))
+    assert (host.last(Drained).clean, host.last(Drained).unknown) == (False, ("bh-other",))
