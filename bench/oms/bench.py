@@ -10,7 +10,6 @@ and the simulated venue as a process of its own. Machines stand in one process a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import select
 import statistics
@@ -21,7 +20,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from bench.simulator.bench_venue import start
+from bench.simulator.bench_venue import open_the_throttle, start
 from exchange.coinbase.budgets import BudgetSettings, Rate
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.fences import Beat, Fences
@@ -31,7 +30,7 @@ from exchange.coinbase.transport import boot_s
 from state.store import Store
 from tests.coinbase_rest.made import catalog
 from tests.oms.host import GATEWAY, Host, approval
-from trading.machine import Instant, Save, Send
+from trading.machine import Instant, Save, Send, Woke
 from trading.messages.book import Recovery
 from trading.messages.control import KillSnapshot
 from trading.messages.orders import OrderOutcome, OutcomeKind, PlaceOrder
@@ -129,7 +128,7 @@ class Wired:
         oms = self.oms
         for key in [key for key, at in oms.timers.items() if at <= boot_s()]:
             del oms.timers[key]
-            oms._handle(_woke(key))
+            oms._handle(Woke(key))
         while self.seen < len(oms.sent):
             send = oms.sent[self.seen]
             self.seen += 1
@@ -150,12 +149,6 @@ class Wired:
 
     def reconciled(self) -> bool:
         return self.oms.machine.desk.recovery is Recovery.RECONCILED
-
-
-def _woke(key: str) -> Any:
-    from trading.machine import Woke
-
-    return Woke(key)
 
 
 def intents(wired: Wired, first: int, count: int, in_flight: int) -> tuple[float, list[float]]:
@@ -205,27 +198,12 @@ def main() -> None:
     folder = tempfile.TemporaryDirectory(dir=said.folder)
     print(f"Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}\n\n| what | cost |\n|---|---|")
     try:
-        _open_the_throttle(line)
+        open_the_throttle(line)
         _measure(said, line, Path(folder.name) / "bulkhead.db")
     finally:
         process.terminate()
         process.wait(10)
         folder.cleanup()
-
-
-def _open_the_throttle(line: dict[str, Any]) -> None:
-    """The venue's own limit of 30 requests a second would be what is measured."""
-    import http.client
-    import ssl
-
-    context = ssl.create_default_context(cafile=line["ca"])
-    door = http.client.HTTPSConnection(line["back_door"].split("/")[2], context=context)
-    door.request(
-        "POST",
-        "/_sim/faults",
-        json.dumps([{"kind": "setting", "name": "private_per_s", "value": 1_000_000}]),
-    )
-    door.getresponse().read()
 
 
 def _measure(said: argparse.Namespace, line: dict[str, Any], path: Path) -> None:
@@ -242,7 +220,7 @@ def _measure(said: argparse.Namespace, line: dict[str, Any], path: Path) -> None
     row("the same rows with synchronous=OFF", quantiles(_without_sync(path)))
     orders = len(wired.oms.machine.desk.book.orders)
     times = []
-    for life in range(5):
+    for _ in range(5):
         wired.oms.store.inner.close()
         wired.oms.sent.clear()
         wired.seen = 0
@@ -250,7 +228,6 @@ def _measure(said: argparse.Namespace, line: dict[str, Any], path: Path) -> None
         known = wired.oms.recovered_s * 1e3
         took_s = wired.until(wired.reconciled)
         times.append((known, took_s * 1e3))
-        _ = life
     recovered, reconciled = zip(*times, strict=True)
     row(
         f"recovery: store opened, checked, {orders:,} open orders read and known",

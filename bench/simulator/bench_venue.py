@@ -125,6 +125,16 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], dict, float]:
     return process, line, time.perf_counter() - begin
 
 
+def open_the_throttle(line: dict) -> None:
+    """Take the venue's limit of 30 private requests a second away, or it would be what is measured."""
+    context = ssl.create_default_context(cafile=line["ca"])
+    door = http.client.HTTPSConnection(line["back_door"].split("/")[2], context=context)
+    plan = [{"kind": "setting", "name": "private_per_s", "value": 1_000_000}]
+    door.request("POST", "/_sim/faults", json.dumps(plan))
+    door.getresponse().read()
+    door.close()
+
+
 def cpu(process: subprocess.Popen[str], seconds: float) -> float:
     watched = psutil.Process(process.pid)
     before = sum(watched.cpu_times()[:2])
@@ -138,10 +148,7 @@ def end_to_end() -> None:
     row("idle CPU, 5 products", cpu(process, 10), "% of a core")
     row("memory", psutil.Process(process.pid).memory_info().rss / 1e6, "MB")
     context = ssl.create_default_context(cafile=line["ca"])
-    door = http.client.HTTPSConnection(line["back_door"].split("/")[2], context=context)
-    plan = [{"kind": "setting", "name": "private_per_s", "value": 1_000_000}]
-    door.request("POST", "/_sim/faults", json.dumps(plan))
-    door.getresponse().read()
+    open_the_throttle(line)
     wire = http.client.HTTPSConnection(line["rest"], context=context)
     path = "/api/v3/brokerage/orders"
     token = build_rest_jwt(f"POST {line['rest']}{path}", line["api_key"], line["api_secret"])
