@@ -20,6 +20,7 @@ FRESH_GOES = (
     "*.sqlite*",
     "venue",
     f"run/{ACCOUNT}",
+    "run/*.begun",
     "run/slots",
     "run/bars",
     "run/anchor.json",

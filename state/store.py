@@ -77,13 +77,16 @@ def corrupt_sentence(path: Path, finding: str) -> str:
 
 
 def begun(path: Path) -> Path:
-    """The file that says: this store has held rows. Without it an emptied or deleted store would look like a first start."""
-    return path.with_name(f"{path.name}.begun")
+    """The file that says: this store has held rows. Without it an emptied or deleted store would look like a first start.
+    It lies in run/, so that whoever clears away `bulkhead.db*` does not clear it away as well.
+    """
+    return path.parent / "run" / f"{path.name}.begun"
 
 
 def mark_begun(path: Path) -> None:
     if not begun(path).exists():
         try:
+            begun(path).parent.mkdir(exist_ok=True, mode=0o700)
             write_durably(begun(path), b"rows were saved\n")
         except OSError as error:
             raise StoreReadOnlyError(f"{begun(path)} cannot be made: {error.strerror}") from error

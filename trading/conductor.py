@@ -262,15 +262,19 @@ class ConductorMachine(QuietMachine):
         cause = f"root gave up: {reason}" if gave_up else f"root died: {reason}"
         self.failed = self.failed or cause
         self.reason = self.reason or self.failed
-        self._asked_boot_s = now.boot_s
+        # Whoever asked for a stop gets it in the time that was promised; what may be left then is the guardian's.
+        sweep_s, kill_s = self.settings.exit_s, self.settings.stop_s
+        if self.phase is Phase.RUNNING:
+            self._asked_boot_s = now.boot_s
+            sweep_s, kill_s = self.settings.root_ended_sweep_s, 2.0
         self.phase = Phase.STOPPING
         kill = (Send("io", EngageKillFile(cause=cause)),) if gave_up else ()
         return (
             self._save("draining"),
             *kill,
-            *self._sweep_now(now, self.settings.root_ended_sweep_s),
-            Send("io", StopTree(reason=cause, kill_at_boot_s=now.boot_s + 2.0)),
-            Wake("exit", now.boot_s + self.settings.root_ended_sweep_s),
+            *self._sweep_now(now, sweep_s),
+            Send("io", StopTree(reason=cause, kill_at_boot_s=min(now.boot_s + 2.0, self._after(kill_s)))),
+            Wake("exit", self._after(sweep_s)),
             Wake("drain", None),
             Wake("stop", None),
             *self._beat(now),

@@ -55,6 +55,7 @@ class OmsMachine(QuietMachine):
 
     adopt_from_venue: the store was lost and a person said `run --adopt-from-venue`: positions are rebuilt from the fills of
     our own orders. Without it their coins are foreign until `ctl adopt`, and their products cool.
+    lost_book: an empty store is not the first one; so is one that was set aside for `--adopt-from-venue`.
     """
 
     role: ClassVar[str] = "oms"
@@ -69,6 +70,7 @@ class OmsMachine(QuietMachine):
         config_hash: str = "",
         products: tuple[str, ...] = (),
         adopt_from_venue: bool = False,
+        lost_book: bool = False,
         protections: Protections = Protections(),  # noqa: B008 -- frozen
     ) -> None:
         self.desk = Desk(
@@ -80,6 +82,7 @@ class OmsMachine(QuietMachine):
             adopt_from_venue=adopt_from_venue,
         )
         self.desk.symbols = dict.fromkeys(products)
+        self._lost_book = lost_book or adopt_from_venue
         self._beats = 0
         self._measure_at = 0.0
         self._retire_at = 0.0
@@ -91,7 +94,7 @@ class OmsMachine(QuietMachine):
         d = self.desk
         d.now = now
         d.book.load(rows)
-        d.fresh = d.book.meta.cursor_s is None
+        self._begin_book(rows)
         for key, order in list(d.book.orders.items()):
             if not order.status.terminal:
                 self._revive(key)
@@ -112,6 +115,15 @@ class OmsMachine(QuietMachine):
         begin_withdraw(d)
         d.changed = True
         return self._finish(at_once=True)
+
+    def _begin_book(self, rows: Rows) -> None:
+        d = self.desk
+        began = d.book.meta.rebuilt_boot_s
+        if not rows.get("meta"):
+            d.book.begin(d.now.boot_s if self._lost_book else None)
+        elif began is not None and began > d.now.boot_s:  # a reboot: what was on the wire then begins its time anew
+            d.book.put_meta(evolve(d.book.meta, rebuilt_boot_s=d.now.boot_s))
+        d.fresh = d.book.meta.cursor_s is None or d.book.meta.rebuilt_boot_s is not None
 
     def _revive(self, key: str) -> None:
         """An order that is not over: asking begins anew; after a reboot so does the horizon of an IOC."""
@@ -274,8 +286,7 @@ class OmsMachine(QuietMachine):
         """Clean when nothing of ours can be live any more; `live_possible` once `drain_wait_s` is over; again when it changes."""
         d = self.desk
         living = d.book.open_orders()
-        lost = d.lost()
-        known = d.recovery is not Recovery.RECOVERING and not lost  # before that nobody knows what the venue lists
+        known = d.recovery is not Recovery.RECOVERING and d.rebuilding_s() == 0.0  # before that nobody knows what lives
         clean = known and not living and not d.book.unbooked
         if not clean and d.now.boot_s < d.drain_at + d.settings.drain_wait_s:
             return
@@ -293,7 +304,7 @@ class OmsMachine(QuietMachine):
                 clean=clean,
                 canceled=tuple(o.intent.client_order_id for o in over),
                 kept=tuple(o.intent.client_order_id for o in living if o not in unknown),
-                unknown=(*(o.intent.client_order_id for o in unknown), *lost),
+                unknown=tuple(o.intent.client_order_id for o in unknown),
             ),
         )
 

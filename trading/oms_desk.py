@@ -5,7 +5,7 @@ The modules oms_*.py are plain functions over one `Desk`; nothing here or there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -75,12 +75,13 @@ class WaitingExit:
 
 @define
 class Pass:
-    """One reconcile pass: orders, then fills, then balances; only complete pages advance it."""
+    """One reconcile pass: orders, then fills, then balances; only complete pages advance it. rebuilding_s: at its start."""
 
     n: int
     stage: str
     started_s: float
     started_at: float
+    rebuilding_s: float
     query_id: str | None = None
     asked_at: float = 0.0
     tries: int = 0
@@ -103,7 +104,7 @@ class Balances:
 @define(slots=False)
 class Desk:
     """me: this incarnation. tag: of the account. adopt_from_venue: a person said so at this start.
-    fresh: the store held nothing, so that orders of ours at the venue have lost their record.
+    fresh: nothing was read from the venue yet, or an order of a lost book may still come to light.
     """
 
     settings: OmsSettings
@@ -125,9 +126,6 @@ class Desk:
     latches: LatchSnapshot | None = None
     catalog: CatalogSnapshot | None = None
     products: dict[str, Product] = field(factory=dict)
-    posted: dict[str, float] = field(
-        factory=dict
-    )  # what a gateway says it posted: until when the venue may list it late
     drain_run: int | None = None
     drain_at: float = 0.0
     drain_answered: bool | None = None
@@ -206,21 +204,15 @@ class Desk:
         if self.conditions.pop(fingerprint, None) is not None:
             self.sends += self.board.gone(f"oms:{fingerprint}")
 
-    def told_posted(self, keys: Iterable[str]) -> None:
-        """These may be at the venue, and from the first word of each it has until the horizon to list it. A gateway that is new
-        has posted nothing yet and says so: what the one before it said still counts.
+    def rebuilding_s(self) -> float:
+        """How much longer an order of a lost book may come to light: nobody alive need know of it, the venue may be about to
+        take it from the wire, and then to list it late. 0.0 when no book was lost.
         """
-        until = self.now.boot_s + self.settings.settle.ioc_horizon_s
-        for key in keys:
-            if key not in self.book.orders:
-                self.posted.setdefault(key, until)
-
-    def lost(self) -> list[str]:
-        """Client order ids that were posted and of which the book has no record, until the venue must have listed them."""
-        if not self.protections.posted:
-            return []
-        now = self.now.boot_s
-        return [key for key, until in self.posted.items() if now < until and key not in self.book.orders]
+        began = self.book.meta.rebuilt_boot_s
+        if began is None or not self.protections.lost_book:
+            return 0.0
+        settle = self.settings.settle
+        return max(0.0, began + settle.ioc_horizon_s + settle.lag_s - self.now.boot_s)
 
     def query(self, what: str, key: str, kind: QueryKind, **what_of: Any) -> str:
         """Ask the gateway; the Page comes back under the id that is returned."""

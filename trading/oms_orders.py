@@ -149,21 +149,11 @@ def unwanted(d: Desk, intent: Intent) -> str:
     return ""
 
 
-def _without_record(d: Desk, message: OrderOutcome) -> None:
-    """What a predecessor had in the gateway's queue when its store was lost may be posted, or refused, after our Hello."""
-    key = message.client_order_id
-    if message.kind in (OutcomeKind.NOT_SENT, OutcomeKind.REJECTED):
-        d.posted.pop(key, None)
-    else:
-        d.told_posted((key,))
-
-
 def outcome(d: Desk, message: OrderOutcome) -> None:
     """The gateway's answer to PlaceOrder or Withdraw."""
     order = d.book.orders.get(message.client_order_id)
     if order is None:
-        _without_record(d, message)
-        return
+        return  # of a lost book: a listing will show it
     d.task(message.client_order_id).withdraw_answered = True
     if message.sent_boot_s is not None and order.sent_boot_s is None:
         order = evolve(order, sent_boot_s=message.sent_boot_s, acked_boot_s=message.answered_boot_s)

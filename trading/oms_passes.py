@@ -79,7 +79,6 @@ def hello_acknowledged(d: Desk, message: HelloAck) -> None:
     if message.oms_incarnation != d.me:
         return
     d.gateway = message.gateway_incarnation
-    d.told_posted(message.posted)
     d.changed = True
 
 
@@ -118,7 +117,13 @@ def advance(d: Desk) -> None:
             d.wake("pass", d.pass_at)
             return
         d.pass_n += 1
-        d.pass_ = Pass(n=d.pass_n, stage="orders", started_s=d.now.venue_s, started_at=now_boot_s)
+        d.pass_ = Pass(
+            n=d.pass_n,
+            stage="orders",
+            started_s=d.now.venue_s,
+            started_at=now_boot_s,
+            rebuilding_s=d.rebuilding_s(),
+        )
         d.pass_at = now_boot_s
     one = d.pass_
     if one.query_id is not None and now_boot_s >= one.asked_at + ASK_PATIENCE_S:
@@ -212,7 +217,7 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
             _reach(d, Recovery.ORDERS_KNOWN)
     else:
         _balances_answered(d, one, message)
-        if d.recovery is not Recovery.RECONCILED and not d.lost():
+        if d.recovery is not Recovery.RECONCILED and one.rebuilding_s == 0.0:
             _reach(d, Recovery.RECONCILED)
         _finish(d, one)
 
@@ -246,18 +251,19 @@ def _orders_answered(d: Desk, one: Pass, message: Page) -> None:
 def _finish(d: Desk, one: Pass) -> None:
     d.drift_count = one.differences
     d.pass_ = None
-    lost = d.lost() if d.recovery is not Recovery.RECONCILED else []
-    d.fresh = d.fresh and bool(lost)  # they may be listed late, and from as far back
+    if one.rebuilding_s == 0.0:
+        d.fresh = False
+        d.book.put_meta(evolve(d.book.meta, rebuilt_boot_s=None))
     d.pass_done_at = d.now.boot_s
     every = d.settings.reconcile_every_s * jitter(f"{d.tag}:reconcile", one.n)
-    soon = d.settings.reduction_apart_s if d.shortfalls or d.quote_diff is not None else every
-    d.pass_at = d.now.boot_s + (0.0 if one.again else d.settings.reconcile_retry_s if lost else min(every, soon))
-    if lost:
+    soon = d.settings.reduction_apart_s if d.fresh or d.shortfalls or d.quote_diff is not None else every
+    d.pass_at = d.now.boot_s + (0.0 if one.again else min(every, soon))
+    if one.rebuilding_s > 0.0:
         d.stand(
             "recovering",
             "warning",
-            f"orders were posted of which this book has no record, and the venue does not list them yet: {', '.join(lost)}; "
-            f"entries wait for it, at most {max(d.posted[key] for key in lost) - d.now.boot_s:.0f} s",
+            "this book was begun in the place of a lost one: an order of that one may still be on its way or not be listed yet; "
+            f"entries wait {d.rebuilding_s():.0f} s more, exits and cancels go on",
         )
     took = d.now.boot_s - one.started_at
     d.note(

@@ -126,6 +126,7 @@ class Meta:
     """The one row "oms". cursor_s: fills up to here were read. cash_usd: sum of all booked fills' cash flows so far.
 
     base_quote_usd, base_cash_usd: quote balance and cash at the last accepted balance pass (None before the first).
+    rebuilt_boot_s: when this book was begun in the place of a lost one, while orders of that one may still show up.
     """
 
     cursor_s: float | None = None
@@ -134,6 +135,7 @@ class Meta:
     base_quote_usd: Decimal | None = None
     base_cash_usd: Decimal = ZERO
     drift_count: int = 0
+    rebuilt_boot_s: float | None = None
 
 
 META_KEY = "oms"

@@ -31,7 +31,7 @@ class Protections:
     complete_pages: bool = True  # oms: a partial listing proves absence
     gtd: bool = True  # oms: orders that may rest carry no end_time
     dedupe: bool = True  # oms: books a fill as often as it is told
-    posted: bool = True  # oms: does not count what the gateway says it posted and the book does not know
+    lost_book: bool = True  # oms: an empty book in the place of a lost one believes the first listing
     reconcile: bool = True  # oms: asks nothing at start, after resets and in between
     seen: bool = True  # oms: a fill counts only when booked
     reduces_only: bool = True  # oms: sells what exits ask, also twice

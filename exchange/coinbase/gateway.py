@@ -79,20 +79,6 @@ class _Placement:
     outcome: OrderOutcome | None = None
 
 
-POSTED_TOLD_S = 3_600.0
-"""How far back a new oms is told what was posted (and what waits), in the venue's seconds: longer than anything rests,
-shorter than oms keeps what is over."""
-
-
-def _may_live(placement: _Placement, since_boot_s: float) -> bool:
-    if placement.state in (PlaceState.QUEUED, PlaceState.POSTING):
-        return True
-    outcome = placement.outcome
-    if outcome is None or outcome.kind not in (OutcomeKind.ACCEPTED, OutcomeKind.UNKNOWN):
-        return False
-    return (outcome.sent_boot_s or 0.0) >= since_boot_s
-
-
 class GatewayMachine(QuietMachine):
     """See the module. fences: read anew at each look. hourly: (boot hour, requests) that the shell kept in its file.
 
@@ -159,12 +145,12 @@ class GatewayMachine(QuietMachine):
                 return [*self._query_lane.ask(message, now), *self._query_lane.dispatch(now)]
             case Hello():
                 self._oms = max(self._oms, message.oms_incarnation)
-                return [self._greet(message.oms_incarnation, now)]
+                return [self._greet(message.oms_incarnation)]
             case PeerRestarted(role="oms", incarnation=incarnation) if incarnation == self._oms:
                 # It wrote before the directory knew it, so what it was answered went to its predecessor.
                 asked = self._asked_back
                 again = self._withdraw(asked, now) if asked is not None and asked.oms_incarnation == incarnation else ()
-                return [self._greet(incarnation, now), *again]
+                return [self._greet(incarnation), *again]
             case Withdraw():
                 return list(self._withdraw(message, now))
             case KillSnapshot():
@@ -265,10 +251,8 @@ class GatewayMachine(QuietMachine):
             queue.extend(waiting)
         yield from self._desk.wake(ORDER, min(wake_at) if wake_at else None)
 
-    def _greet(self, oms: Incarnation, now: Instant) -> Send:
-        since = now.boot_s - POSTED_TOLD_S / now.speed
-        posted = tuple(one for one, placement in self._table.items() if _may_live(placement, since))
-        return Send("oms", HelloAck(oms_incarnation=oms, gateway_incarnation=self.me, posted=posted))
+    def _greet(self, oms: Incarnation) -> Send:
+        return Send("oms", HelloAck(oms_incarnation=oms, gateway_incarnation=self.me))
 
     def _withdraw(self, message: Withdraw, now: Instant) -> Iterator[Effect]:
         if message.oms_incarnation < self._oms:

@@ -130,9 +130,9 @@ DIRECTED: dict[str, list[Schedule]] = {
         _schedule("dedupe", _propose(0.05, post_only=False), Item(1.5, "deaf", (0.3,)), Item(3.0, "deaf", (0.3,)), safety_s=8.0)
     ],
     # the store is lost while the venue lists with a lag, and people stop the bot
-    "posted": [
+    "lost_book": [
         _schedule(
-            "posted", _propose(0.05, ttl_s=60.0), Item(1.0, "lose", ("oms",)), Item(2.0, "sigterm", (BTC,)), safety_s=16.0,
+            "lost_book", _propose(0.05, ttl_s=60.0), Item(1.0, "lose", ("oms",)), Item(2.0, "sigterm", (BTC,)), safety_s=16.0,
             quirks=Quirks(listing_lag_s=29.0, update_chance=0.0),
         )
     ],

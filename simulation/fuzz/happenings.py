@@ -30,6 +30,7 @@ class Happenings:
     stop_asked_boot_s: float | None
     risk_factor: int
     risk_blind: bool
+    lost_book: bool
     _commands: int
     _main_gone: bool
 
@@ -93,6 +94,7 @@ class Happenings:
             self.stage.end(old, "its store is lost")
         self.stage.kill(role, reason="its store is lost")
         self.stage.store(role).lose()
+        self.lost_book = True
         self._hook("lost")
 
     def _do_distrust(self, role: str, seconds: float) -> None:

@@ -20,9 +20,9 @@ TRANSIENT = frozenset(
 
 """Codes that say "not yet": if one of them is the last word, no reason was named (I18)."""
 SETTLING = frozenset({"unknown_order", "pending_buy_exists", "per_symbol_cooldown", "reconcile_pending"})
-"""Codes that end by themselves within `SETTLE_S`: horizons (also of a posted order whose record is lost: then oms is not
-reconciled), open orders, the short cooldowns of these settings."""
-SETTLE_S = 190.0
+"""Codes that end by themselves within `SETTLE_S`: horizons (also of what a lost book may have had on its way: until then oms
+is not reconciled), open orders, the short cooldowns of these settings."""
+SETTLE_S = 225.0
 
 
 @frozen(kw_only=True)

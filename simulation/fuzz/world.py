@@ -142,6 +142,7 @@ class World(Happenings):
         self._main_gone = False
         self.risk_factor = 1
         self.risk_blind = False
+        self.lost_book = False
         self._sequence = 0
         self._settings = machine_settings(self.protections, market_feed=q.market_session)
         self.user_wire = FeedWire(
@@ -198,7 +199,14 @@ class World(Happenings):
         )  # fmt: skip
         stage.add(
             "oms",
-            lambda me: OmsMachine(settings=s.oms, me=me, tag=self.tag, products=tuple(self.products), protections=p),
+            lambda me: OmsMachine(
+                settings=s.oms,
+                me=me,
+                tag=self.tag,
+                products=tuple(self.products),
+                lost_book=self.lost_book,
+                protections=p,
+            ),
             parent="trading",
             bell=False,
             start=False,

@@ -32,7 +32,7 @@ NOTICED = {
     "complete_pages": "I8",
     "gtd": "I5",
     "dedupe": "I8",
-    "posted": "I4",
+    "lost_book": "I4",
     "reconcile": "I18",
     "seen": "I16",
     "reduces_only": "I14",

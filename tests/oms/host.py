@@ -48,6 +48,7 @@ class Host:
         boot_s: float = 1_000.0,
         speed: float = 1.0,
         tag: str = "abcd",
+        lost_book: bool = False,
     ) -> None:
         self.settings = settings or OmsSettings()
         self.protections = protections or Protections()
@@ -55,6 +56,7 @@ class Host:
         self.speed = speed
         self.zero_s = boot_s
         self.tag = tag
+        self.lost_book = lost_book
         self.lives = 0
         self.store = MemoryStore("oms")
         self.store.open(OmsMachine.tables)
@@ -80,6 +82,7 @@ class Host:
             settings=self.settings,
             me=(1, 100 + self.lives),
             tag=self.tag,
+            lost_book=self.lost_book,
             protections=self.protections,
         )
         self._carry(self.machine.recover(self.store.live_rows(), self.now))

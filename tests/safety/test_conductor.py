@@ -227,6 +227,19 @@ def test_when_root_ends_the_venue_is_swept_and_the_exit_is_1_and_giving_up_engag
     assert w.leave.exit_code == 1
 
 
+@pytest.mark.parametrize("after_s", [0.2, 4.5, 6.5])
+def test_root_that_dies_while_a_stop_is_under_way_does_not_make_the_stop_longer(after_s):
+    w = World({"oms": None})
+    w.shell.sweeps_clean = False
+    w.shell.stop_takes_s = 30.0
+    asked = w.stage.boot_s
+    w.tell(StopAsked(reason="SIGTERM"), after_s)
+    w.tell(RootEnded(reason="killed", gave_up=False), 9.9 - after_s)
+    assert w.leave is not None and w.leave.exit_code == 1
+    assert w.shell.at(SweepOrdered) < asked + after_s + 0.1
+    assert w.shell.of(StopTree)[0].kill_at_boot_s <= asked + ConductorSettings().stop_s
+
+
 def test_flatten_on_exit_comes_before_the_fence_that_would_close_it():
     w = World(flatten_on_exit=True)
     w.tell(StopAsked(reason="SIGTERM"), 1.0)

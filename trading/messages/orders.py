@@ -45,13 +45,10 @@ class Hello:
 
 @frozen(kw_only=True)
 class HelloAck:
-    """posted: client order ids that may live at the venue by this gateway's posts of the last hour, or wait in its queue: a
-    book that does not know one of them has lost it, and is not clean until the venue has shown it.
-    """
+    """gateway -> oms: the incarnation that new intents are bound to."""
 
     oms_incarnation: Incarnation
     gateway_incarnation: Incarnation
-    posted: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
