@@ -180,6 +180,7 @@ class Bot:
                 and not status["unbooked"]
                 and not status["orders"]
                 and status["nav_usd"] is not None
+                and all(position["exit"] is not None for position in status["positions"])
             )
 
         status = eventually(self.status, quiet, 40.0, 0.1)
