@@ -36,7 +36,7 @@ from trading.oms_exits import exit_ordered, tighten, try_waiting
 from trading.oms_fills import judge_after
 from trading.oms_orders import outcome, unwanted, update, want_cancel
 from trading.oms_passes import advance, begin_withdraw, gateway_restarted, greet, hello_acknowledged, page
-from trading.oms_people import flattened, ordered
+from trading.oms_people import adoption_id, flattened, ordered
 from trading.oms_retire import retire
 from trading.oms_rows import TABLES
 from trading.oms_service import cancels_answered, service
@@ -47,6 +47,9 @@ from trading.publish import jitter
 from trading.settle import after_reboot
 
 RETIRE_S = 60.0
+WHOLE = (
+    "--adopt-from-venue did nothing: the book of this data dir is whole; `ctl adopt SYMBOL SIZE` gives the bot coins"
+)
 DRAIN_LOOK_S = 0.1
 
 
@@ -79,10 +82,10 @@ class OmsMachine(QuietMachine):
             me=me,
             tag=tag,
             config_hash=config_hash,
-            adopt_from_venue=adopt_from_venue,
         )
         self.desk.symbols = dict.fromkeys(products)
         self._lost_book = lost_book or adopt_from_venue
+        self._adopt = adopt_from_venue
         self._beats = 0
         self._measure_at = 0.0
         self._retire_at = 0.0
@@ -120,9 +123,11 @@ class OmsMachine(QuietMachine):
         d = self.desk
         began = d.book.meta.rebuilt_boot_s
         if not rows.get("meta"):
-            d.book.begin(d.now.boot_s if self._lost_book else None)
+            d.book.begin(d.now.boot_s if self._lost_book else None, adopting=self._adopt)
         elif began is not None and began > d.now.boot_s:  # a reboot: what was on the wire then begins its time anew
             d.book.put_meta(evolve(d.book.meta, rebuilt_boot_s=d.now.boot_s))
+        if self._adopt and not d.book.meta.adopting and adoption_id(d) not in d.book.commands:
+            d.stand("adoption", "warning", WHOLE, for_s=60.0)
         d.fresh = d.book.meta.cursor_s is None or d.book.meta.rebuilt_boot_s is not None
 
     def _revive(self, key: str) -> None:
@@ -218,7 +223,7 @@ class OmsMachine(QuietMachine):
             self._measure_at = now_boot_s + 1.0
             measured(d)
             self._tell_unbooked()
-        if now_boot_s >= self._retire_at and d.now.trusted:
+        if now_boot_s >= self._retire_at and d.now.trusted and not d.book.meta.adopting:
             self._retire_at = now_boot_s + RETIRE_S
             retire(d.book, d.now.venue_s, d.settings.retain_s, d.settings.retain_realised_s)
             d.order_views = {key: view for key, view in d.order_views.items() if key in d.recent}

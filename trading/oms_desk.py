@@ -103,7 +103,7 @@ class Balances:
 
 @define(slots=False)
 class Desk:
-    """me: this incarnation. tag: of the account. adopt_from_venue: a person said so at this start.
+    """me: this incarnation. tag: of the account.
     fresh: nothing was read from the venue yet, or an order of a lost book may still come to light.
     """
 
@@ -112,7 +112,6 @@ class Desk:
     me: Incarnation
     tag: str
     config_hash: str = ""
-    adopt_from_venue: bool = False
     fresh: bool = False
     book: Book = field(factory=Book)
     now: Instant = field(factory=lambda: Instant(0.0, trusted=False, boot_s=0.0))
@@ -211,8 +210,7 @@ class Desk:
         began = self.book.meta.rebuilt_boot_s
         if began is None or not self.protections.lost_book:
             return 0.0
-        settle = self.settings.settle
-        return max(0.0, began + settle.ioc_horizon_s + settle.lag_s - self.now.boot_s)
+        return max(0.0, began + self.settings.settle.last_word_s - self.now.boot_s)
 
     def query(self, what: str, key: str, kind: QueryKind, **what_of: Any) -> str:
         """Ask the gateway; the Page comes back under the id that is returned."""

@@ -18,7 +18,7 @@ from trading.oms_desk import Balances, Desk, Pass
 from trading.oms_exits import finish_flatten
 from trading.oms_fills import book_listed, reduce_externally
 from trading.oms_orders import listed
-from trading.oms_people import adopt_from_venue, adoption_priced
+from trading.oms_people import adopt_from_venue, adoption_id, adoption_priced
 from trading.oms_rows import Flow
 from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus
@@ -159,12 +159,13 @@ def _move_cursor(d: Desk, read_to_s: float) -> None:
 def _orders_since(d: Desk) -> float:
     """Far enough back for all that is not over, never further than what `recover` loads.
 
-    A store that held nothing may be a lost one: then so far back that whatever could still cool a product is found.
+    A store that held nothing may be a lost one: then so far back that whatever could still cool a product is found, and
+    whatever is listed late.
     """
-    if d.adopt_from_venue and f"adopt-from-venue:{d.me[0]}" not in d.book.commands:
+    if d.book.meta.adopting and adoption_id(d) not in d.book.commands:
         return d.now.venue_s - d.settings.adopt_lookback_s
     if d.fresh:
-        return d.now.venue_s - d.settings.cooldowns.stop_s
+        return d.now.venue_s - max(d.settings.cooldowns.stop_s, 2.0 * d.settings.settle.last_word_s * d.now.speed)
     oldest = min((o.intent.saved_s for o in d.book.open_orders()), default=d.now.venue_s)
     since = min(oldest - 60.0, _cursor(d) - d.settings.fills_overlap_s)
     return max(since, d.now.venue_s - d.settings.retain_s + d.settings.fills_overlap_s)
@@ -302,7 +303,7 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
     d.changed = True
     quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before
     closed_n, closed_usd = _shortfalls(d, gap.short)
-    adopt_from_venue(d)
+    adopt_from_venue(d, to_the_end=one.rebuilding_s == 0.0)
     flows_n = _quote(d, gap.quote_total, gap.quote_diff, quiet=quiet)
     one.differences += closed_n + flows_n
     # Only what two passes agreed on: a fill that happens between two pages must not look like drift. Flows are none either.

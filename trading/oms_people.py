@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from attrs import evolve
+
 from trading.ledger import Fill, fold
 from trading.messages.control import CommandDone, OperatorOrder
 from trading.messages.decisions import ExitPlan
@@ -222,42 +224,55 @@ def _take_in(
     return position_id
 
 
-def adopt_from_venue(d: Desk) -> None:
-    """`run --adopt-from-venue`, once per run: what orders of ours bought and did not sell becomes a position again.
+def adoption_id(d: Desk) -> str:
+    """The command of `run --adopt-from-venue` in this run."""
+    return f"adopt-from-venue:{d.me[0]}"
+
+
+def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
+    """`run --adopt-from-venue`: what orders of ours bought and did not sell becomes a position again.
 
     The orders were found by name in the venue's history and their fills are booked as foreign; a position gets their
-    average price and the default plan, and never more than the account still holds beside what the book knows.
+    average price and the default plan, and never more than the account still holds beside what the book knows. It is done
+    at each pass until one that began when nothing of a lost book could come to light any more (`to_the_end`).
     """
-    command_id = f"adopt-from-venue:{d.me[0]}"
-    if not d.adopt_from_venue or command_id in d.book.commands or d.balances is None:
+    book = d.book
+    if not book.meta.adopting or d.balances is None:
         return
-    if d.book.unbooked or any(o.intent.external for o in d.book.open_orders()):
+    if book.unbooked or any(o.intent.external for o in book.open_orders()):
         return  # not everything is known yet; the next pass comes here again
     by_product: dict[str, list[Fill]] = {}
-    for fill in d.book.fills.values():
+    for fill in book.fills.values():
         if fill.position_id is None:
             by_product.setdefault(fill.product_id, []).append(fill)
     taken = []
     for product_id, fills in by_product.items():
         books = fold(fills)
-        size = min(books.size, d.balances.gap.foreign.get(product_id.partition("-")[0], ZERO))
+        size = _not_adopted_yet(d, product_id, books.size)
         if size > ZERO:
             plan = ExitPlan(
                 stop_pct=d.settings.adopt_stop_pct,
                 target_pct=d.settings.adopt_target_pct,
                 hold_s_max=d.settings.adopt_hold_s,
             )
-            _take_in(
-                d,
-                f"{command_id}:{product_id}",
-                product_id,
-                size,
-                books.average_price,
-                plan,
-                "run",
-                "--adopt-from-venue",
-            )
+            event_id = f"{adoption_id(d)}:{product_id}:{plain(books.size)}"
+            _take_in(d, event_id, product_id, size, books.average_price, plan, "run", "--adopt-from-venue")
             taken.append(f"{product_id} {plain(size)} at {plain(books.average_price)}")
-    message = OperatorOrder(command_id=command_id, verb="adopt", name="run", cause="--adopt-from-venue")
-    done(d, message, True, f"positions rebuilt from the venue: {', '.join(taken) or 'none'}")
-    d.ask_pass()
+    text = f"positions rebuilt from the venue: {', '.join(taken) or 'none'}"
+    if adoption_id(d) not in book.commands:
+        message = OperatorOrder(command_id=adoption_id(d), verb="adopt", name="run", cause="--adopt-from-venue")
+        done(d, message, True, text)
+        d.ask_pass()
+    elif taken:
+        d.note("command", verb="adopt", name="run", cause="--adopt-from-venue", ok=True, text=text)
+        d.ask_pass()
+    if to_the_end:
+        book.put_meta(evolve(book.meta, adopting=False))
+
+
+def _not_adopted_yet(d: Desk, product_id: str, bought: Decimal) -> Decimal:
+    """Of what our orders bought: neither adopted before, by whomever, nor more than is in the account beside the book."""
+    currency = product_id.partition("-")[0]
+    adopted = sum((f.size for f in d.book.flows.values() if f.kind == "adoption" and f.currency == currency), ZERO)
+    foreign = d.balances.gap.foreign.get(currency, ZERO) if d.balances is not None else ZERO
+    return min(bought - adopted, foreign)

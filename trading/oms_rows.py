@@ -127,6 +127,7 @@ class Meta:
 
     base_quote_usd, base_cash_usd: quote balance and cash at the last accepted balance pass (None before the first).
     rebuilt_boot_s: when this book was begun in the place of a lost one, while orders of that one may still show up.
+    adopting: what orders of ours bought becomes positions again, until everything has come to light.
     """
 
     cursor_s: float | None = None
@@ -136,6 +137,7 @@ class Meta:
     base_cash_usd: Decimal = ZERO
     drift_count: int = 0
     rebuilt_boot_s: float | None = None
+    adopting: bool = False
 
 
 META_KEY = "oms"

@@ -37,6 +37,11 @@ class SettleSettings:
     absent_apart_s: float = 5.0
     absent_needed: int = 2
 
+    @property
+    def last_word_s(self) -> float:
+        """How long after its POST an order may still show up for the first time."""
+        return self.ioc_horizon_s + self.lag_s
+
 
 def end_time_s(send_by_venue_s: float, ttl_s: float, speed: float, settings: SettleSettings) -> int:
     """Good-till-date of whatever may rest: venue(send_by) + max(time to live + 30 s, 2 s x speed), up to the second."""

@@ -31,6 +31,7 @@ class Happenings:
     risk_factor: int
     risk_blind: bool
     lost_book: bool
+    adopting_run: int
     _commands: int
     _main_gone: bool
 
@@ -88,14 +89,22 @@ class Happenings:
         self.kill_store.record_fails = self.kill_store.file_fails = None
 
     def _do_lose(self, role: str) -> None:
-        for old in [
-            p for p in self.stage.lingering if p.role == role
-        ]:  # it would write what it remembers into the empty file
-            self.stage.end(old, "its store is lost")
+        self._forget(role)
+        self._hook("lost")
+
+    def _do_adopt(self) -> None:
+        """The whole bot dies with its book, and a person starts the next run with --adopt-from-venue."""
+        self.stage.kill("main", reason="dies with its book")
+        self._forget("oms")
+        self.adopting_run = self.stage.run_number + 1
+        self._hook("adopted")
+
+    def _forget(self, role: str) -> None:
+        for old in [p for p in self.stage.lingering if p.role == role]:
+            self.stage.end(old, "its store is lost")  # it would write what it remembers into the empty file
         self.stage.kill(role, reason="its store is lost")
         self.stage.store(role).lose()
         self.lost_book = True
-        self._hook("lost")
 
     def _do_distrust(self, role: str, seconds: float) -> None:
         self.stage.distrusted[role] = True

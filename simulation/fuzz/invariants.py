@@ -7,6 +7,7 @@ order that arrives, a life that begins); what has a deadline is an obligation, l
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from simulation.process import Process, State
@@ -22,10 +23,12 @@ from trading.values import is_ours
 if TYPE_CHECKING:
     from simulation.fuzz.world import World
 
-from simulation.fuzz.oracle_base import OVER, PERMISSIONS, TOLD_S, Violation
+from simulation.fuzz.oracle_base import EPSILON, OVER, PERMISSIONS, TOLD_S, Violation
 from simulation.fuzz.oracle_book import BookChecks
 from simulation.fuzz.oracle_time import TimeChecks
 from simulation.fuzz.oracle_venue import VenueChecks
+
+CASH = ("USD", "USDC")
 
 __all__ = ["Checkers", "Violation"]
 
@@ -46,7 +49,8 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
     def _hook(self, what: str) -> None:
         if what == "kill":
             self.kill_changed()
-        elif what == "lost":
+        elif what in ("lost", "adopted"):
+            self.adopted = what == "adopted"
             self.lost_at = self.stage.boot_s
             self.booked.clear()
             self.by_proposal.clear()
@@ -166,6 +170,17 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
                     r.get("trade_id") == fill.trade_id for r in booked.values()
                 ):
                     self.broken("I8", f"fill {fill.trade_id} of {order.client_order_id} was never booked")
+        if self.adopted and not self.world.foreign:
+            self._nobodys_coins()
         if self.engaged_since is not None:
             for order in self.venue.ours_open():
                 self.broken("I6", f"{order.client_order_id} rests although the kill is engaged")
+
+    def _nobodys_coins(self) -> None:
+        """After --adopt-from-venue whatever orders of ours bought is a position again, which exits can watch."""
+        left = {currency: wallet.total for currency, wallet in self.venue.engine.wallets.by_currency.items()}
+        for row in self.stage.store("oms").rows("positions").values():
+            left[str(row["product_id"]).partition("-")[0]] -= Decimal(str(row["booked_size"]))
+        for currency, size in left.items():
+            if currency not in CASH and size > EPSILON:
+                self.broken("I16", f"{size} {currency} of ours are nobody's after the book was taken from the venue")

@@ -79,6 +79,7 @@ class Ground:
         self.superseded: dict[str, str] = {}
         self.engaged_since: float | None = None
         self.lost_at: float | None = None
+        self.adopted = False
         self.cancel_since: dict[str, float] = {}
         self.told: dict[str, float] = {}
         self.latches: dict[str, Row] = {}

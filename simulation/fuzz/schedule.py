@@ -109,7 +109,7 @@ AIMED_HANDLES = {
 """Role -> what it handles when it dies."""
 
 FAULTS = frozenset(
-    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "replace", "root_stop", "frame", "mail_of", "crash_on"}
+    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "adopt", "replace", "root_stop", "frame", "mail_of", "crash_on"}
 )  # fmt: skip
 
 
@@ -173,6 +173,10 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     quirks = evolve(quirks, market_session=feeds.random() < 0.2)
     items += _feed_faults(feeds, safety_s, quirks.market_session)
     items += _aimed(random.Random(f"aimed:{seed}"), safety_s)
+    losses = random.Random(f"losses:{seed}")
+    if losses.random() < 0.02:
+        items += _lost_book(losses, safety_s)
+        heal = heal or losses.random() < 0.3
     return Schedule(
         seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
         products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,
@@ -315,3 +319,15 @@ def _aimed(chance: random.Random, safety_s: float) -> list[Item]:
         args = (product, Decimal(500), False, 5.0, "aimed") if doing == "propose" else (PRODUCTS[0],)
         items.append(Item(at, doing, args))
     return items
+
+
+def _lost_book(chance: random.Random, safety_s: float) -> list[Item]:
+    """The book is lost: a person starts anew with --adopt-from-venue, or whoever could have told of an order dies beside it."""
+    at = round(chance.uniform(0.1, safety_s * 0.8), 3)
+    if chance.random() < 0.5:
+        return [Item(at, "adopt", ())]
+    beside = chance.choice(
+        (Item(at, "kill", ("gateway",)), Item(at, "killall", ()), Item(at, "sigterm", (PRODUCTS[0],)))
+    )
+    near = round(max(0.0, at + chance.uniform(-1.0, 3.0)), 3)
+    return [Item(at, "lose", ("oms",)), evolve(beside, at_s=near)]

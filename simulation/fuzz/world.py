@@ -143,6 +143,7 @@ class World(Happenings):
         self.risk_factor = 1
         self.risk_blind = False
         self.lost_book = False
+        self.adopting_run = 0
         self._sequence = 0
         self._settings = machine_settings(self.protections, market_feed=q.market_session)
         self.user_wire = FeedWire(
@@ -205,6 +206,7 @@ class World(Happenings):
                 tag=self.tag,
                 products=tuple(self.products),
                 lost_book=self.lost_book,
+                adopt_from_venue=me[0] == self.adopting_run,
                 protections=p,
             ),
             parent="trading",

@@ -49,6 +49,7 @@ class Host:
         speed: float = 1.0,
         tag: str = "abcd",
         lost_book: bool = False,
+        adopt: bool = False,
     ) -> None:
         self.settings = settings or OmsSettings()
         self.protections = protections or Protections()
@@ -56,7 +57,7 @@ class Host:
         self.speed = speed
         self.zero_s = boot_s
         self.tag = tag
-        self.lost_book = lost_book
+        self.lost_book, self.adopt = lost_book, adopt
         self.lives = 0
         self.store = MemoryStore("oms")
         self.store.open(OmsMachine.tables)
@@ -83,6 +84,7 @@ class Host:
             me=(1, 100 + self.lives),
             tag=self.tag,
             lost_book=self.lost_book,
+            adopt_from_venue=self.adopt,
             protections=self.protections,
         )
         self._carry(self.machine.recover(self.store.live_rows(), self.now))

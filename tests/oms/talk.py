@@ -90,8 +90,7 @@ def lost_store(**kwargs: object) -> tuple[Host, tuple[VenueOrder, ...], tuple[Ve
     place = old.bought("1", "100")
     shown = (listing(place, "v1", "filled", "1"),)
     made = (fill(place, "v1", "e1v1", "1", "100"),)
-    host = Host(lost_book=True)
-    host.machine.desk.adopt_from_venue = bool(kwargs.get("adopt"))
+    host = Host(lost_book=True, adopt=bool(kwargs.get("adopt")))
     host.tell(KillSnapshot(n=1, engaged=False))
     host.greet()
     return host, shown, made

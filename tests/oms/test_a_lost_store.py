@@ -14,7 +14,7 @@ from trading.messages.decisions import Refused
 from trading.messages.orders import QueryKind
 from trading.oms_settings import OmsSettings
 
-WAIT_S = OmsSettings().settle.ioc_horizon_s + OmsSettings().settle.lag_s
+WAIT_S = OmsSettings().settle.last_word_s
 
 
 def test_a_lost_store_means_more_caution_never_less() -> None:
