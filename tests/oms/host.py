@@ -58,6 +58,7 @@ class Host:
         self.zero_s = boot_s
         self.tag = tag
         self.lost_book, self.adopt = lost_book, adopt
+        self.run_number = 1
         self.lives = 0
         self.store = MemoryStore("oms")
         self.store.open(OmsMachine.tables)
@@ -81,7 +82,7 @@ class Host:
         self.timers = {}
         self.machine = OmsMachine(
             settings=self.settings,
-            me=(1, 100 + self.lives),
+            me=(self.run_number, 100 + self.lives),
             tag=self.tag,
             lost_book=self.lost_book,
             adopt_from_venue=self.adopt,

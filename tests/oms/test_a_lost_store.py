@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.oms.host import D, Host, approval
+from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, page_of, update
 from tests.oms.talk import (
     HELD,
     lost_store,
@@ -11,7 +11,7 @@ from tests.oms.talk import (
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import Refused
-from trading.messages.orders import QueryKind
+from trading.messages.orders import Balance, OutcomeKind, PlaceOrder, Query, QueryKind
 from trading.oms_settings import OmsSettings
 
 WAIT_S = OmsSettings().settle.last_word_s
@@ -114,3 +114,90 @@ def test_while_an_order_may_come_to_light_every_listing_looks_as_far_back_as_the
     asked = host.queries(QueryKind.ORDERS)
     assert len(asked) >= 4
     assert all(q.since_s is not None and q.since_s <= host.now.venue_s - 7_200.0 for q in asked)
+
+
+def venue_with(host: Host, place: PlaceOrder, *, coins: str, shown_from_s: float = 0.0):
+    """A venue that shows the filled order `place` from a moment on; `coins` BTC are in the account, some of others."""
+
+    def answer(send):
+        query = send.message
+        if not isinstance(query, Query):
+            return []
+        items: tuple[object, ...] = ()
+        if query.kind is QueryKind.BALANCES:
+            items = (
+                Balance(currency="USD", available=D("9899.5"), hold=D(0)),
+                Balance(currency="BTC", available=D(coins), hold=D(0)),
+            )
+        elif host.boot_s >= shown_from_s and query.kind is QueryKind.ORDERS:
+            items = (listing(place, "v1", "filled", "1"),)
+        elif host.boot_s >= shown_from_s and query.kind is QueryKind.FILLS:
+            items = (fill(place, "v1", "e1v1", "1", "100"),)
+        return [page_of(query, *items, now=host.boot_s)]
+
+    return answer
+
+
+def held(host: Host) -> list[D]:
+    return [position.booked_size for position in host.book.positions]
+
+
+def adopting() -> tuple[Host, PlaceOrder]:
+    """The next run of a bot that bought 1 BTC and lost its book; it was started with --adopt-from-venue."""
+    place = Host().active().bought("1", "100")
+    host = Host(lost_book=True, adopt=True)
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    return host, place
+
+
+def test_what_the_venue_lists_late_is_adopted_as_well() -> None:
+    host, place = adopting()
+    host.run(60.0, answer=venue_with(host, place, coins="1", shown_from_s=host.boot_s + 29.0))
+    assert held(host) == [D(1)]
+
+
+def test_an_adoption_goes_on_in_the_next_life_although_nobody_says_it_again() -> None:
+    host, place = adopting()
+    host.adopt = False
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.run(10.0, answer=venue_with(host, place, coins="1"))
+    assert held(host) == [D(1)]
+
+
+def test_a_second_start_with_the_flag_takes_nothing_of_the_owner() -> None:
+    host, place = adopting()
+    host.run(10.0, answer=venue_with(host, place, coins="6"))
+    for run in (2, 3):
+        host.run_number = run
+        host.crash()
+        host.greet()
+        host.tell(KillSnapshot(n=1, engaged=False))
+        host.run(20.0, answer=venue_with(host, place, coins="6"))
+    assert held(host) == [D(1)]
+
+
+def test_the_flag_on_a_whole_book_asks_no_further_back_than_the_book_remembers_and_says_that_it_did_nothing() -> None:
+    """It once booked retired orders a second time, under another name, and no later start survived those rows."""
+    host = Host().active()
+    place = host.bought("1", "100")
+    host.tell(exit_order(host, next(iter(host.machine.desk.book.positions)), size="1", price="90"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "x1"), update(sale, "x1", "filled", "1", "95"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(sale, "x1", "e2", "1", "95"))
+    flat = Balance(currency="USD", available=D(9994), hold=D(0))
+    host.boot_s += OmsSettings().retain_s + 1_000.0
+    host.run(200.0, answer=quiet_venue(host, flat))
+    assert place.client_order_id not in host.machine.desk.book.orders
+    host.adopt = True
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    assert "oms:adoption" in host.conditions()
+    host.run(20.0, answer=quiet_venue(host, flat))
+    asked = [query.since_s for query in host.queries(QueryKind.ORDERS)]
+    assert all(since is not None and since > host.now.venue_s - OmsSettings().retain_s for since in asked[-3:])
+    assert host.book.recovery is Recovery.RECONCILED
