@@ -7,6 +7,8 @@ import threading
 import urllib.request
 from typing import Any, ClassVar
 
+from loguru import logger
+
 from actors.bridge import Bridge
 from actors.clock import Anchor, boot_id, boot_s, write_anchor
 from actors.machine_actor import MachineActor
@@ -61,7 +63,10 @@ class CatalogActor(MachineActor):
             drift_s=request.drift_s,
             boot_id=boot_id(),
         )
-        write_anchor(self.plan.run_folder, anchor)
+        try:
+            write_anchor(self.plan.run_folder, anchor)
+        except OSError as error:
+            logger.warning(f"the clock's anchor was not written ({error.strerror}); the one before it goes on")
 
 
 def read_for_ever(url: str, ca_file: str | None, bridge: Bridge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from functools import partial
 from typing import NoReturn
@@ -68,7 +69,10 @@ class GatewayActor(MachineActor):
                     self._lanes.submit(request)
             case HourlyCount():
                 body = json.dumps({"hour": request.hour, "requests": request.requests}).encode()
-                write_atomically(self.plan.run_folder / HOURLY, body)
+                with contextlib.suppress(
+                    OSError
+                ):  # a full disk: cancels and queries go on, the next count is tried again
+                    write_atomically(self.plan.run_folder / HOURLY, body)
             case RestartWanted():
                 self._restart(request.reason)
             case _:

@@ -82,15 +82,15 @@ class MachineActor(SupervisedActor):
         try:
             store = self.make_store(machine)
             store.probe()
-        except StoreError as error:
+            market = None
+            if self.wants_quotes or self.wants_bars or self.bell:
+                market = MarketReader(self.plan.run_folder, self.child_id, wants_bars=self.wants_bars, bell=self.bell)
+        except (StoreError, OSError) as error:
             self._parking.say(self.clock.now(), str(error))
             self.wake_in(_PROBE, PROBE_S)
             return
-        market = None
-        if self.wants_quotes or self.wants_bars or self.bell:
-            market = MarketReader(self.plan.run_folder, self.child_id, wants_bars=self.wants_bars, bell=self.bell)
-            if market.bell is not None:
-                self.watch(market.bell, lambda: self._rung(market))
+        if market is not None and market.bell is not None:
+            self.watch(market.bell, lambda: self._rung(market))
         self.host = MachineHost(machine, store, self.clock, send=self.route, note=self.note, market=market)
         self.host.recover()
         self.started()

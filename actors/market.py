@@ -31,10 +31,16 @@ class MarketReader:
         self._seen: dict[tuple[str, int], int] = {}
         self._fresh = True
         self._looked_s = 0.0
+        self._unsaid: tuple[str, ...] | None = None
 
     def declared(self, products: tuple[str, ...]) -> None:
+        """Without room on the disk the bell stays as it was: each handle looks at the slots, and the next look says it again."""
         if self.bell is not None:
-            self.bell.want(products)
+            self._unsaid = None
+            try:
+                self.bell.want(products)
+            except OSError:
+                self._unsaid = products
 
     def rung(self) -> None:
         if self.bell is not None:
@@ -50,6 +56,8 @@ class MarketReader:
         if self._bars is None or not (self._fresh or now_s - self._looked_s >= LOOK_S):
             return ()
         self._fresh, self._looked_s = False, now_s
+        if self._unsaid is not None:
+            self.declared(self._unsaid)
         found: list[Bar] = []
         for product_id in products:
             for bar_s in WIDTHS_S:

@@ -8,6 +8,8 @@ cut to its newest records; a torn tail is cut on opening and never read.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import struct
@@ -58,6 +60,7 @@ class _Series:
         self.last: Bar | None = None
         self.next_number = 1
         self._count = 0
+        self._descriptor = -1
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -78,26 +81,36 @@ class _Series:
         first = bars[0].number if bars else self.next_number
         fresh.write_bytes(_HEAD.pack(_MAGIC, self._bar_s, _ROW.size, first) + b"".join(map(_pack, bars)))
         fresh.replace(self._path)
+        self.close()
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         self._count, self.last = len(bars), bars[-1] if bars else None
 
     def append(self, bars: list[Bar]) -> None:
-        for bar in bars:
-            bar.number = self.next_number
-            self.next_number += 1
-        os.write(self._descriptor, b"".join(map(_pack, bars)))
+        """Raises OSError when there is no room for all of them, and then none is kept."""
+        first = self.next_number
+        for number, bar in enumerate(bars, first):
+            bar.number = number
+        body = b"".join(map(_pack, bars))
+        try:
+            if os.write(self._descriptor, body) != len(body):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        except OSError:
+            os.ftruncate(self._descriptor, _HEAD.size + self._count * _ROW.size)
+            raise
+        self.next_number = first + len(bars)
         self._count, self.last = self._count + len(bars), bars[-1]
         if self._count >= CUT_AT:
             data = os.pread(self._descriptor, KEEP * _ROW.size, _HEAD.size + (self._count - KEEP) * _ROW.size)
-            self.close()
-            self._rewrite(_unpack(data, self._product_id, self._bar_s))
+            with contextlib.suppress(OSError):  # it is cut another time
+                self._rewrite(_unpack(data, self._product_id, self._bar_s))
 
     def forget(self) -> None:
-        self.close()
         self._rewrite([])
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class BarWriter:
@@ -107,6 +120,7 @@ class BarWriter:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         self._series: dict[tuple[str, int], _Series] = {}
+        self.lost = 0
 
     def _of(self, product_id: str, bar_s: int) -> _Series:
         series = self._series.get((product_id, bar_s))
@@ -116,27 +130,36 @@ class BarWriter:
         return series
 
     def last(self, product_id: str, bar_s: int) -> Bar | None:
-        return self._of(product_id, bar_s).last
+        try:
+            return self._of(product_id, bar_s).last
+        except OSError:
+            return None
 
     def append(self, bars: Iterable[Bar]) -> list[Bar]:
-        """Numbers each bar and writes it. A bar that does not follow its series' last one is left out: nothing is told twice."""
+        """Numbers each bar and writes it. A bar that does not follow its series' last one is left out: nothing is told twice.
+        What the disk has no room for is `lost`: a gap for whoever reads, and quotes go on.
+        """
         groups: dict[tuple[str, int], list[Bar]] = {}
-        kept = []
+        kept: list[Bar] = []
         for bar in bars:
-            series = self._of(bar.product_id, bar.bar_s)
             group = groups.setdefault((bar.product_id, bar.bar_s), [])
-            last = group[-1] if group else series.last
+            last = group[-1] if group else self.last(bar.product_id, bar.bar_s)
             if last is None or bar.start_s > last.start_s:
                 group.append(bar)
                 kept.append(bar)
         for key, group in groups.items():
             if group:
-                self._series[key].append(group)
+                try:
+                    self._of(*key).append(group)
+                except OSError:
+                    self.lost += len(group)
+                    kept = [bar for bar in kept if (bar.product_id, bar.bar_s) != key]
         return kept
 
     def forget(self, product_id: str, bar_s: int) -> None:
         """Drop the records (they lie in this venue's future, or nobody trusts them); the numbers go on rising."""
-        self._of(product_id, bar_s).forget()
+        with contextlib.suppress(OSError):
+            self._of(product_id, bar_s).forget()
 
     def close(self) -> None:
         for series in self._series.values():

@@ -92,12 +92,13 @@ class Pass:
 
 @define
 class Balances:
-    """The last complete balance pass."""
+    """The last complete balance pass. booked: by currency, what our positions held then by booked fills."""
 
     asked_at: float
     answered_at: float
     rows: tuple[Balance, ...]
     totals: Mapping[str, Decimal]
+    booked: Mapping[str, Decimal]
     gap: BalancesGap
 
 

@@ -129,7 +129,8 @@ def _place(d: Desk, message: ExitOrder) -> Denied | None:
         reason=message.reason,
         config_hash=d.config_hash,
         position_id=position.position_id,
-        coin_total_before=_coin_total(d, position.product_id),
+        coin_total_before=_coin_total_now(d, position.product_id),
+        coin_alone=not beside_foreign,
         quote_received_boot_s=message.quote_received_boot_s,
         decided_boot_s=message.valid_until_boot_s - d.settings.send_by_s,
         approved_boot_s=now.boot_s,
@@ -163,6 +164,7 @@ def standing_exits(d: Desk, position_id: str) -> list[StandingExit]:
                 absent_after_death_boot_s=inquiry.absent_after_death_boot_s if inquiry else None,
                 asked_boot_s=inquiry.answered_boot_s if inquiry else None,
                 balance_before=order.intent.coin_total_before,
+                alone=order.intent.coin_alone,
             )
         )
     return found
@@ -183,8 +185,8 @@ def _holdings(d: Desk, position: Position) -> Holdings | None:
         return None
     return Holdings(
         foreign_is_dust=coins_are_its_own(d, position),
-        total=_coin_total(d, position.product_id) or ZERO,
-        answered_boot_s=d.balances.answered_at,
+        total=d.balances.totals.get(position.product_id.partition("-")[0], ZERO),
+        asked_boot_s=d.balances.asked_at,
     )
 
 
@@ -219,10 +221,18 @@ def _buys_beside(order: Order, position: Position) -> bool:
     )
 
 
-def _coin_total(d: Desk, product_id: str) -> Decimal | None:
+def _coin_total_now(d: Desk, product_id: str) -> Decimal | None:
+    """What the account should hold of the coin: the last complete page, and what we are seen to have bought and sold since."""
     if d.balances is None:
         return None
-    return d.balances.totals.get(product_id.partition("-")[0], ZERO)
+    currency = product_id.partition("-")[0]
+    seen = ZERO
+    for key in d.book.open_positions:
+        position = d.book.positions[key]
+        if position.product_id.partition("-")[0] == currency:
+            bought, sold = d.book.seen_sizes(key)
+            seen += position.booked_size + bought - sold
+    return d.balances.totals.get(currency, ZERO) + seen - d.balances.booked.get(currency, ZERO)
 
 
 def tighten(d: Desk, message: Tighten) -> None:
@@ -330,7 +340,8 @@ def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> list[
                 config_hash=d.config_hash,
                 position_id=position.position_id,
                 by=message.name,
-                coin_total_before=_coin_total(d, position.product_id),
+                coin_total_before=_coin_total_now(d, position.product_id),
+                coin_alone=coins_are_its_own(d, position),
                 decided_boot_s=now.boot_s,
             ),
         )

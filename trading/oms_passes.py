@@ -298,6 +298,7 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
         answered_at=d.now.boot_s,
         rows=rows,
         totals=totals(rows),
+        booked=booked,
         gap=gap,
     )
     d.changed = True

@@ -194,7 +194,7 @@ def _tell_unknown(d: Desk, order: Order) -> float | None:
             f"unknown:{key}",
             "critical",
             f"{order.intent.product_id}: what became of order {key} is unknown since {d.settings.tell_after_s:.0f} s ({order.reason}); "
-            f"it counts in full and is asked for. Whoever knows better: ctl settle {key}",
+            f"it counts in full and is asked for. Whoever knows better: ctl settle {key} CAUSE",
         )
     return None
 

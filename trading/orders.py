@@ -37,7 +37,8 @@ class Intent:
 
     position_id: the position an exit or flatten reduces; an entry opens the position of its own intent_id.
     external: an order of ours that the venue showed and no row explained. worst_usd: what an entry reserves.
-    coin_total_before: what the account held of the coin by the last complete balance page before an exit.
+    coin_total_before: what the account held of the coin when an exit was made, by the last complete balance page and what was
+    bought and sold since. coin_alone: that page had none of others worth more than dust.
     horizon_boot_s: for an IOC, when no request of it can live any more (send_by + 180 s); others die at end_time_s.
     """
 
@@ -76,6 +77,7 @@ class Intent:
     external: bool = False
     by: str = ""
     coin_total_before: Decimal | None = None
+    coin_alone: bool = False
     quote_received_boot_s: float | None = None
     decided_boot_s: float | None = None
     approved_boot_s: float | None = None

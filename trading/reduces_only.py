@@ -2,8 +2,9 @@
 
 size <= position as seen - leaves of exits that are open or UNKNOWN. An UNKNOWN exit must not lock the door for ever:
 
-* No foreign coins worth more than dust (by a complete balance page older than the exit): after 5 s it stops counting,
-  because the venue itself refuses to sell what is gone.
+* No foreign coins worth more than dust, by the complete balance page that the exit was made by and by the newest one:
+  after 5 s it stops counting, because the venue itself refuses to sell what is gone. The newest page alone says nothing:
+  when the exit has sold unseen, the owner's coins look like ours on it.
 * Foreign coins beside ours: the venue would sell those. Such exits die at their end_time; one counts until a complete ask
   after end_time + 5 s showed it absent and the balance of the coin has not dropped.
 
@@ -29,8 +30,8 @@ class StandingExit:
 
     leaves_size: base units that may still sell. rests: good-till-date, not IOC. made_boot_s: when its intent was saved.
     absent_after_death_boot_s: when a complete ask, made after end_time + 5 s, showed it absent; None until then.
-    asked_boot_s: the last complete ask of it that was answered. balance_before: total of the coin by the last complete
-    page older than it; None when there was none.
+    asked_boot_s: the last complete ask of it that was answered. balance_before: total of the coin when it was made, by the
+    last complete page and what was bought and sold since; None when there was none. alone: that page had no foreign ones.
     """
 
     leaves_size: Decimal
@@ -40,6 +41,7 @@ class StandingExit:
     absent_after_death_boot_s: float | None = None
     asked_boot_s: float | None = None
     balance_before: Decimal | None = None
+    alone: bool = False
 
 
 @frozen(kw_only=True)
@@ -48,7 +50,7 @@ class Holdings:
 
     foreign_is_dust: bool
     total: Decimal
-    answered_boot_s: float
+    asked_boot_s: float
 
 
 def counts(exit_: StandingExit, holdings: Holdings | None, boot_s: float) -> bool:
@@ -57,12 +59,12 @@ def counts(exit_: StandingExit, holdings: Holdings | None, boot_s: float) -> boo
         return True
     if holdings is None or exit_.balance_before is None:
         return True
-    if holdings.foreign_is_dust:
+    if exit_.alone and holdings.foreign_is_dust:
         return boot_s - exit_.unknown_since_boot_s < UNKNOWN_COUNTS_S
     if not exit_.rests or exit_.absent_after_death_boot_s is None:
         return True
     # A page from before the ask says nothing about a sale that happened in between.
-    return holdings.answered_boot_s < exit_.absent_after_death_boot_s or holdings.total < exit_.balance_before
+    return holdings.asked_boot_s < exit_.absent_after_death_boot_s or holdings.total < exit_.balance_before
 
 
 def reducible_size(

@@ -121,7 +121,7 @@ class Inquiry:
             self.absent.clear()
             return
         waited_s = now.boot_s - self.asked_boot_s
-        if dead(intent, now, settings, extra_s=waited_s):
+        if self.absent_after_death_boot_s is None and dead(intent, now, settings, extra_s=waited_s):
             self.absent_after_death_boot_s = now.boot_s
         if dead(intent, now, settings, extra_s=settings.lag_s + waited_s):
             self.absent.append(self.asked_boot_s)

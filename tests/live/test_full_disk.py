@@ -23,8 +23,14 @@ def small_disk(tmp_path):
     libc.umount2(str(tmp_path).encode(), 2)
 
 
-def _beat(bot):
-    return json.loads((bot.data_dir / "run" / "beat").read_text())["state"]
+def _beat(bot, what="state"):
+    return json.loads((bot.data_dir / "run" / "beat").read_text())[what]
+
+
+def _lives(bot, *roles):
+    """role -> incarnation, {} while one of them does not run."""
+    rows = {row["role"]: row for row in bot.tree() if row["role"] in roles and row["state"] in ("running", "parked")}
+    return {role: row["incarnation"] for role, row in rows.items()} if len(rows) == len(roles) else {}
 
 
 def _fill(path):
@@ -42,6 +48,16 @@ def test_a_full_disk_parks_the_book_and_room_brings_it_back_with_everything_it_k
         before = bot.settled()
         filler = small_disk / "filler"
         _fill(filler)
+        dead = _lives(bot, "gateway", "exits")
+        for role in dead:
+            os.kill(bot.pid(role), 9)
+        eventually(lambda: _lives(bot, *dead), lambda now: now and all(now[role] != dead[role] for role in dead), 8.0)
+        lives = _lives(bot, "gateway", "exits", "market_feed", "catalog", "risk", "kill_switch")
+        # Long enough for the gateway to keep the hour's count of requests in its file.
+        from_s = _beat(bot, "boot_s")
+        eventually(lambda: _beat(bot, "boot_s"), lambda boot_s: boot_s > from_s + 13.0, 20.0)
+        assert _lives(bot, *lives) == lives, "nobody crash-loops for want of room"
+
         os.kill(bot.pid("oms"), 9)
         eventually(lambda: _beat(bot), lambda state: state == "parked", 8.0)
         texts = [condition["text"] for condition in eventually(bot.status)["conditions"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.oms.host import (
     D,
     Host,
@@ -120,6 +122,36 @@ def test_beside_coins_of_others_an_exit_is_a_limit_that_dies_within_seconds() ->
     body = host.last(PlaceOrder).body
     assert body.style is OrderStyle.LIMIT_GTD
     assert body.end_time_s is not None and body.end_time_s <= host.now.venue_s + 2 + 10 + 1
+
+
+@pytest.mark.parametrize(("theirs", "page_between"), [("1", True), ("5", False), ("5", True)])
+def test_an_exit_whose_answer_is_lost_never_lets_the_next_one_sell_the_owners_coins(
+    theirs: str, page_between: bool
+) -> None:
+    """It sold unseen and the venue lists nothing. The owner's coins look like ours on the next page, or, when the page before is
+    older than the purchase, the total looks as if nothing had been sold.
+    """
+
+    def account(coins: D, usd: str) -> tuple[Balance, ...]:
+        rows = (("USD", D(usd)), ("BTC", coins))
+        return tuple(Balance(currency=currency, available=size, hold=D(0)) for currency, size in rows)
+
+    host = Host()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile(balances=account(D(theirs), "10000"))
+    host.bought("1")
+    if page_between:
+        host.run(40.0, answer=quiet_venue(host, *account(D(theirs) + 1, "9899.5")))
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id, "1", "90"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.UNKNOWN, reason="timeout"))
+    for n in range(1, 10):
+        host.run(5.0, answer=quiet_venue(host, *account(D(theirs), "9989")))
+        host.tell(exit_order(host, position_id, "1", "90", n=n))
+        host.run(1.1)
+    assert {p.client_order_id for p in host.all(PlaceOrder) if p.purpose is Purpose.EXIT} == {sale.client_order_id}
 
 
 def test_another_position_of_the_coin_counts_as_coins_beside_it() -> None:

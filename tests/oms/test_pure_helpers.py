@@ -87,12 +87,13 @@ def standing(leaves: str = "1", unknown: float | None = None, **kwargs: object) 
         made_boot_s=0.0,
         rests=bool(kwargs.pop("rests", False)),
         balance_before=kwargs.pop("balance_before", D(3)),  # type: ignore[arg-type]
+        alone=bool(kwargs.pop("alone", True)),
         **kwargs,  # type: ignore[arg-type]
     )
 
 
-OURS = Holdings(foreign_is_dust=True, total=D(3), answered_boot_s=50.0)
-THEIRS = Holdings(foreign_is_dust=False, total=D(3), answered_boot_s=50.0)
+OURS = Holdings(foreign_is_dust=True, total=D(3), asked_boot_s=50.0)
+THEIRS = Holdings(foreign_is_dust=False, total=D(3), asked_boot_s=50.0)
 
 
 def test_an_exit_never_sells_more_than_what_no_other_exit_sells() -> None:
@@ -105,6 +106,9 @@ def test_an_unknown_exit_stops_counting_after_five_seconds_when_all_coins_are_ou
     assert counts(standing(unknown=0.0), OURS, at) is counts_
     assert counts(standing(unknown=0.0, balance_before=None), OURS, 1e9), "no page older than the exit, no such right"
     assert counts(standing(unknown=0.0), None, 1e9)
+    assert counts(standing(unknown=0.0, alone=False), OURS, 1e9), (
+        "what it may have sold unseen makes the owner's look like ours"
+    )
 
 
 def test_beside_coins_of_others_it_counts_until_it_is_dead_absent_and_the_balance_has_not_dropped() -> None:
@@ -112,7 +116,7 @@ def test_beside_coins_of_others_it_counts_until_it_is_dead_absent_and_the_balanc
     assert counts(standing(unknown=0.0, rests=True), THEIRS, 1e9)
     assert not counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=40.0), THEIRS, 60.0)
     assert counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=55.0), THEIRS, 60.0), "that page is older"
-    dropped = Holdings(foreign_is_dust=False, total=D("2.9"), answered_boot_s=50.0)
+    dropped = Holdings(foreign_is_dust=False, total=D("2.9"), asked_boot_s=50.0)
     assert counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=40.0), dropped, 60.0)
 
 
