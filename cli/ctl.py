@@ -332,7 +332,8 @@ def kill(reason: str, data_dir: DataDir = None, name: Name = None, as_json: AsJs
         from cli.panic import engage_and_sweep
 
         print(f"{error}; engaging the kill switch without it")
-        engage_and_sweep(running_data_dir(data_dir), name or getpass.getuser(), reason, as_json)
+        code = engage_and_sweep(running_data_dir(data_dir), name or getpass.getuser(), reason, as_json)
+        raise typer.Exit(code) from None
 
 
 @app.command()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
-from cli.errors import FAILED, OK, FailedError, UsageError
+from cli.errors import FAILED, OK, UsageError
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.fences import engage_kill_file
 from exchange.coinbase.jwt import ApiKey
@@ -18,17 +18,21 @@ PATIENCE_S = 240.0
 
 
 def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> int:
-    """Exit code: 0 when the venue listed none of ours twice, 1 when orders may be live."""
+    """Exit code: 0 when the switch is engaged and the venue listed none of ours twice, 1 otherwise.
+
+    Cancels need no room on the disk: a switch that cannot be engaged holds up no sweep.
+    """
     run = data_dir / "run"
     if not run.is_dir():
         raise UsageError(f"{data_dir} is not a bot's data dir (it has no run/); name the right one with --data-dir")
+    engaged = True
     try:
         engage_kill_file(run, cause=reason, name=name, source="panic", data_folder=data_dir)
+        say(as_json, {"engaged": True}, f"kill switch engaged in {data_dir}: {reason} ({name})")
     except OSError as error:
-        raise FailedError(
-            f"the kill switch cannot be engaged in {data_dir}: {error}; orders were not touched"
-        ) from error
-    say(as_json, {"engaged": True}, f"kill switch engaged in {data_dir}: {reason} ({name})")
+        engaged = False
+        text = f"the kill switch CANNOT be engaged in {data_dir}: {error}; a bot that starts there may trade. Orders are cancelled now."
+        say(as_json, {"engaged": False, "error": str(error)}, text)
     report = sweep_ours(data_dir, as_json)
     record = {
         "clean": report.clean,
@@ -45,7 +49,7 @@ def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> i
             record,
             f"NOT clean: {report.listed} still listed, {len(report.canceled)} canceled; orders may be live. {report.error}",
         )
-    return OK if report.clean else FAILED
+    return OK if report.clean and engaged else FAILED
 
 
 def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:

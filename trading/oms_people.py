@@ -165,14 +165,7 @@ def _adopt(d: Desk, message: OperatorOrder, args: dict[str, str]) -> None:
     currency = product_id.partition("-")[0]
     if d.balances is None:
         return  # not answered yet: what is foreign is known after the first balance pass
-    foreign = d.balances.gap.foreign.get(currency, ZERO)
-    if size > foreign:
-        done(
-            d,
-            message,
-            False,
-            f"the account holds {plain(foreign)} {currency} that are not the bot's; {plain(size)} cannot be adopted",
-        )
+    if _not_foreign(d, message, currency, size):
         return
     if "price" in args:
         adopt_at(d, message, Decimal(args["price"]))
@@ -180,6 +173,21 @@ def _adopt(d: Desk, message: OperatorOrder, args: dict[str, str]) -> None:
     if d.gateway is not None and message.command_id not in d.adoptions:
         d.adoptions[message.command_id] = message
         d.query("adopt", message.command_id, QueryKind.BEST_BID_ASK, product_ids=(product_id,))
+
+
+def _not_foreign(d: Desk, message: OperatorOrder, currency: str, size: Decimal) -> bool:
+    """Answers and is true when the account does not hold so much beside what the bot has."""
+    foreign = _foreign(d, currency)
+    if size > foreign:
+        text = f"the account holds {plain(foreign)} {currency} that are not the bot's; {plain(size)} cannot be adopted"
+        done(d, message, False, text)
+    return size > foreign
+
+
+def _foreign(d: Desk, currency: str) -> Decimal:
+    """Of the last complete page, what is not in the book now: two adoptions by one page are not given the same coins."""
+    total = d.balances.totals.get(currency, ZERO) if d.balances is not None else ZERO
+    return max(ZERO, total - d.book.booked_by_currency().get(currency, ZERO))
 
 
 def adoption_priced(d: Desk, command_id: str, items: tuple[object, ...]) -> None:
@@ -193,6 +201,8 @@ def adopt_at(d: Desk, message: OperatorOrder, price: Decimal) -> None:
     """Coins of others become a position of the bot, valued at `price`, with the default exit plan."""
     args = dict(message.args)
     product_id, size = args["symbol"], Decimal(args["size"])
+    if _not_foreign(d, message, product_id.partition("-")[0], size):
+        return
     plan = ExitPlan(
         stop_pct=Decimal(args.get("stop_pct", d.settings.adopt_stop_pct)),
         target_pct=Decimal(args.get("target_pct", d.settings.adopt_target_pct)),
@@ -274,5 +284,4 @@ def _not_adopted_yet(d: Desk, product_id: str, bought: Decimal) -> Decimal:
     """Of what our orders bought: neither adopted before, by whomever, nor more than is in the account beside the book."""
     currency = product_id.partition("-")[0]
     adopted = sum((f.size for f in d.book.flows.values() if f.kind == "adoption" and f.currency == currency), ZERO)
-    foreign = d.balances.gap.foreign.get(currency, ZERO) if d.balances is not None else ZERO
-    return min(bought - adopted, foreign)
+    return min(bought - adopted, _foreign(d, currency))

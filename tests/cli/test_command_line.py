@@ -85,6 +85,24 @@ def test_without_a_bot_ctl_says_so_and_exits_1(tmp_path: Path) -> None:
     assert "is not running" in done.stderr
 
 
+def test_panic_cancels_also_when_the_kill_switch_cannot_be_engaged(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "KILL_SWITCH").symlink_to(tmp_path / "no" / "such" / "folder")
+    (tmp_path / "run" / "account").write_text('{"tag": "abcd"}')
+    done = run("panic", "--data-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "CANNOT be engaged" in done.stdout
+    assert "NOT clean" in done.stdout, "the sweep was tried all the same"
+
+
+def test_a_kill_without_a_bot_that_may_have_left_orders_does_not_end_as_success(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "account").write_text('{"tag": "abcd"}')
+    done = run("ctl", "kill", "drill", "--data-dir", str(tmp_path))
+    assert "NOT clean" in done.stdout
+    assert done.returncode == 1
+
+
 def test_check_config_prints_the_hash_and_every_value_as_json() -> None:
     answer = json.loads(run("check-config", "--json").stdout)
     assert len(answer["hash"]) == 16

@@ -11,6 +11,7 @@ from tests.oms.host import (
     approval,
     fill,
     listing,
+    page_of,
     update,
 )
 from tests.oms.talk import (
@@ -160,6 +161,32 @@ def test_foreign_coins_become_a_position_only_by_a_persons_name() -> None:
     too_much = evolve(order, command_id="a2", args=(("symbol", "ETH-USD"), ("size", "5")))
     host.tell(too_much)
     assert not host.last(CommandDone).ok
+
+
+def adoption_of_an_eth(command_id: str) -> OperatorOrder:
+    args = (("symbol", "ETH-USD"), ("size", "1"))
+    return OperatorOrder(command_id=command_id, verb="adopt", name="ann", cause="mine", args=args)
+
+
+def test_two_adoptions_by_one_balance_page_are_not_given_the_same_coins() -> None:
+    host = Host().active()
+    host.run(31.0, answer=quiet_venue(host, USD, Balance(currency="ETH", available=D(1), hold=D(0))))
+    host.tell(adoption_of_an_eth("a1"), adoption_of_an_eth("a2"))
+    bid = BestBidAsk(product_id="ETH-USD", bid=D(50), ask=D(51), exchange_s=0.0)
+    for query in host.queries(QueryKind.BEST_BID_ASK):
+        host.tell(page_of(query, bid))
+    assert [(done.command_id, done.ok) for done in host.all(CommandDone)] == [("a1", True), ("a2", False)]
+    assert [position.booked_size for position in host.book.positions] == [D(1)]
+
+
+def test_an_adoption_whose_price_was_asked_of_a_dead_gateway_asks_the_next_one() -> None:
+    host = Host().active()
+    host.run(31.0, answer=quiet_venue(host, USD, Balance(currency="ETH", available=D(1), hold=D(0))))
+    host.tell(adoption_of_an_eth("a1"), PeerRestarted("gateway", (1, 60)))
+    host.greet((1, 60))
+    before = len(host.sent)
+    host.tell(adoption_of_an_eth("a1"))
+    assert len(host.queries(QueryKind.BEST_BID_ASK, before)) == 1
 
 
 def test_an_order_filled_while_we_were_away_is_booked_at_the_next_start() -> None:
