@@ -37,6 +37,7 @@ from trading.machine import (
     Woke,
 )
 from trading.messages.control import (
+    ON_EXIT,
     AlertPeople,
     CommandDone,
     Drain,
@@ -113,6 +114,7 @@ class ConductorMachine(QuietMachine):
         self._tree: TreeState | None = None
         self._asked_boot_s = 0.0
         self._root_ended = False
+        self._flattens = 0
         self._drained: dict[str, Drained] = {}
         self._listed: OursListed | None = None
         self._sweep: SweepReport | None = None
@@ -150,7 +152,7 @@ class ConductorMachine(QuietMachine):
             case PeerRestarted(role) if role in DRAINERS and self.phase is Phase.DRAINING:
                 self._drained.pop(role, None)  # what the dead one knew is not what the living one knows
                 return (Send(role, Drain(run_number=self.run_number)),)
-            case CommandDone() if self.phase is Phase.FLATTENING and message.command_id == self._flatten_id:
+            case CommandDone() if self.phase is Phase.FLATTENING and message.command_id.startswith(ON_EXIT):
                 return self._fence(now)
             case OursListed():
                 return self._hear_listing(message, now)
@@ -175,7 +177,7 @@ class ConductorMachine(QuietMachine):
                 self.failed = self.failed or "the drain fence could not be written"
                 return self._drain(now)
             case "flatten" if self.phase is Phase.FLATTENING:
-                return self._fence(now)
+                return self._fence(now) if now.boot_s >= self._after(self.settings.flatten_s) else self._flatten(now)
             case "stop" if self.phase in (Phase.FLATTENING, Phase.FENCING, Phase.DRAINING):
                 return self._stop_tree(now)
             case "list" if self.phase is Phase.STOPPING:
@@ -222,19 +224,20 @@ class ConductorMachine(QuietMachine):
         note = Note("decision", {"code": "stop", "text": f"stopping: {reason}", "values": {}})
         if self.settings.flatten_on_exit:
             self.phase = Phase.FLATTENING
-            order = OperatorOrder(command_id=self._flatten_id, verb="flatten", name="flatten-on-exit", cause=reason)
-            return (
-                self._save("draining"),
-                note,
-                Send("oms", order),
-                Wake("flatten", at(self.settings.flatten_s)),
-                *clock,
-            )
+            return (self._save("draining"), note, *self._flatten(now), *clock)
         return (self._save("draining"), note, *self._fence(now), *clock)
 
-    @property
-    def _flatten_id(self) -> str:
-        return f"flatten-on-exit:{self.run_number}"
+    def _flatten(self, now: Instant) -> Effects:
+        """Each time under a new id: what an order of before has not sold is asked for again."""
+        self._flattens += 1
+        order = OperatorOrder(
+            command_id=f"{ON_EXIT}{self.run_number}:{self._flattens}",
+            verb="flatten",
+            name="flatten-on-exit",
+            cause=self.reason,
+        )
+        again = min(now.boot_s + self.settings.drain_repeat_s, self._after(self.settings.flatten_s))
+        return (Send("oms", order), Wake("flatten", again))
 
     def _after(self, seconds: float) -> float:
         return self._asked_boot_s + seconds

@@ -129,6 +129,7 @@ class Desk:
     drain_run: int | None = None
     drain_at: float = 0.0
     drain_answered: bool | None = None
+    leaving: bool = False
     tasks: dict[str, Task] = field(factory=dict)
     queries: dict[str, Asked] = field(factory=dict)
     waiting: dict[str, WaitingExit] = field(factory=dict)
@@ -269,6 +270,7 @@ class Desk:
                 killed=bool(self.kill and self.kill.engaged and self.protections.kill_check),
                 recovery=self.recovery,
                 paused=bool(self.kill and self.kill.paused),
+                leaving=self.leaving,
                 breakers_open=tuple(b.code for b in breakers if b.open and b.measured),
                 latches=tuple(latch.code for latch in self.latches.latches) if self.latches else (),
                 global_incident=self.catalog.exchange_reason if self.catalog and self.catalog.entries_closed else "",

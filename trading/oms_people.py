@@ -7,21 +7,24 @@ from decimal import Decimal
 from attrs import evolve
 
 from trading.ledger import Fill, fold
-from trading.messages.control import CommandDone, OperatorOrder
+from trading.messages.control import ON_EXIT, CommandDone, OperatorOrder
 from trading.messages.decisions import ExitPlan
 from trading.messages.orders import BestBidAsk, QueryKind
 from trading.oms_desk import Desk
 from trading.oms_exits import begin_flatten
 from trading.oms_fills import adopt_coins
-from trading.oms_orders import learn, want_cancel
+from trading.oms_orders import learn, unwanted, want_cancel
 from trading.oms_rows import CommandRow, CooldownRow, Flow
 from trading.order_states import OrderAbsent, OrderStatus
 from trading.orders import Order
-from trading.values import ZERO, derived_id, plain
+from trading.values import ZERO, Side, derived_id, plain
 
 
 def ordered(d: Desk, message: OperatorOrder) -> None:
     """Carry out, save, answer; the same id again gets the same answer."""
+    if message.command_id.startswith(ON_EXIT):
+        _flatten_on_exit(d, message)
+        return
     known = d.book.commands.get(message.command_id)
     if known is not None:
         d.answer("operator", CommandDone(command_id=known.command_id, ok=known.ok, text=known.text))
@@ -72,7 +75,8 @@ def done(d: Desk, message: OperatorOrder, ok: bool, text: str) -> None:
             at_s=d.now.venue_s,
         )
     )
-    d.answer("operator", CommandDone(command_id=message.command_id, ok=ok, text=text))
+    if not message.command_id.startswith(ON_EXIT):
+        d.answer("operator", CommandDone(command_id=message.command_id, ok=ok, text=text))
     d.note("command", verb=message.verb, name=message.name, cause=message.cause, ok=ok, text=text)
 
 
@@ -150,6 +154,23 @@ def _flatten(d: Desk, message: OperatorOrder) -> None:
     d.flatten_orders[message.command_id] = message
     if not begin_flatten(d, message):
         done(d, message, True, "there is nothing to sell: no position above dust that is not already being left")
+
+
+def _flatten_on_exit(d: Desk, message: OperatorOrder) -> None:
+    """The bot is about to stop: no entry any more, and whatever can be sold is, by as many orders as it takes. Main repeats it
+    under new ids and is answered when nothing above dust is held and nothing sells any more.
+    """
+    if not d.leaving:
+        d.leaving = d.changed = True
+        for order in d.book.open_orders():
+            if why := unwanted(d, order.intent):
+                want_cancel(d, order, why)
+    if d.gateway is None or d.drain_run is not None or d.flattens:
+        return
+    if begin_flatten(d, message):
+        d.flatten_orders[message.command_id] = message
+    elif not any(order.intent.side is Side.SELL for order in d.book.open_orders()):
+        d.answer("main", CommandDone(command_id=message.command_id, ok=True, text="nothing is left to sell"))
 
 
 def flattened(d: Desk) -> None:

@@ -33,6 +33,7 @@ class Causes:
     recovery: Recovery = Recovery.RECONCILED
     book_writable: bool = True
     paused: bool = False
+    leaving: bool = False
     breakers_open: tuple[str, ...] = ()
     latches: tuple[str, ...] = ()
     beat_late: bool = False
@@ -55,6 +56,7 @@ def trading_state(causes: Causes) -> tuple[TradingState, tuple[str, ...]]:
         code
         for code, set_ in (
             ("paused", causes.paused),
+            ("flatten_on_exit", causes.leaving),
             ("balances_not_reconciled", causes.recovery is Recovery.ORDERS_KNOWN),
             ("beat_late", causes.beat_late),
             ("guardian_fence", causes.guardian_fence),

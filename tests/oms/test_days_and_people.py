@@ -10,6 +10,7 @@ from tests.oms.talk import quiet_venue, unknown_entry
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot
 from trading.messages.control import (
+    ON_EXIT,
     CatalogSnapshot,
     CommandDone,
     Drain,
@@ -31,7 +32,7 @@ from trading.messages.orders import (
 )
 from trading.oms_settings import OmsSettings
 from trading.product import Product
-from trading.values import client_order_id
+from trading.values import Purpose, client_order_id
 
 DAY = 86_400.0
 BTC = Product(
@@ -416,3 +417,36 @@ def test_an_untrusted_clock_never_moves_the_cursor_of_fills() -> None:
     host.run(70.0, answer=quiet_venue(host))
     moved = host.machine.desk.book.meta.cursor_s
     assert moved is not None and moved > before  # type: ignore[operator]
+
+
+def leaving(n: int) -> OperatorOrder:
+    return OperatorOrder(command_id=f"{ON_EXIT}1:{n}", verb="flatten", name="flatten-on-exit", cause="SIGTERM")
+
+
+def test_flatten_on_exit_sells_until_nothing_is_left_takes_no_entry_meanwhile_and_then_tells_main() -> None:
+    host = Host().active()
+    host.bought("2", "100")
+    host.tell(leaving(1))
+    host.answer_query(QueryKind.BEST_BID_ASK, complete=False)
+    assert not [p for p in host.all(PlaceOrder) if p.purpose is Purpose.FLATTEN], "no price, no order: asked again"
+    host.tell(leaving(2))
+    bid = BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0)
+    host.answer_query(QueryKind.BEST_BID_ASK, bid)
+    first = host.last(PlaceOrder)
+    host.tell(leaving(3))
+    assert host.last(PlaceOrder) == first, "what is being sold is not sold twice"
+    host.tell(approval(host, n=9, product="ETH-USD"))
+    assert host.last(Refused).code == "not_active"
+    host.tell(outcome(first, OutcomeKind.ACCEPTED, "x1"), update(first, "x1", "canceled", "0.5", "98"))
+    host.run(1.2)
+    host.answer_query(QueryKind.FILLS, fill(first, "x1", "e2", "0.5", "98"))
+    host.tell(leaving(4))
+    host.answer_query(QueryKind.BEST_BID_ASK, bid)
+    second = host.last(PlaceOrder)
+    assert second.body.base_size == D("1.5")
+    assert not [s for s in host.sent if s.role == "main"]
+    host.tell(outcome(second, OutcomeKind.ACCEPTED, "x2"), update(second, "x2", "filled", "1.5", "98"))
+    host.run(1.2)
+    host.answer_query(QueryKind.FILLS, fill(second, "x2", "e3", "1.5", "98"))
+    host.tell(leaving(5))
+    assert [s.message.ok for s in host.sent if s.role == "main"] == [True]

@@ -240,12 +240,24 @@ def test_root_that_dies_while_a_stop_is_under_way_does_not_make_the_stop_longer(
     assert w.shell.of(StopTree)[0].kill_at_boot_s <= asked + ConductorSettings().stop_s
 
 
-def test_flatten_on_exit_comes_before_the_fence_that_would_close_it():
+def flattens(w):
+    return [m for m in mail(w.seen["oms"]) if isinstance(m, OperatorOrder)]
+
+
+def test_flatten_on_exit_comes_before_the_fence_and_is_asked_again_until_nothing_is_left():
     w = World(flatten_on_exit=True)
-    w.tell(StopAsked(reason="SIGTERM"), 1.0)
-    [order] = [m for m in mail(w.seen["oms"]) if isinstance(m, OperatorOrder)]
-    assert order.verb == "flatten" and not w.shell.of(WriteFence)
-    w.tell(CommandDone(command_id=order.command_id, ok=True, text=""), 3.0)
+    w.tell(StopAsked(reason="SIGTERM"), 1.2)
+    assert [order.verb for order in flattens(w)] == ["flatten"] * 3 and not w.shell.of(WriteFence)
+    assert len({order.command_id for order in flattens(w)}) == 3, "each asks for what those before have not sold"
+    w.tell(CommandDone(command_id=flattens(w)[-1].command_id, ok=True, text=""), 3.0)
+    assert w.leave.exit_code == 0 and len(flattens(w)) == 3
+
+
+def test_a_flatten_on_exit_that_is_never_over_does_not_hold_up_the_stop():
+    w = World(flatten_on_exit=True)
+    asked = w.stage.boot_s
+    w.tell(StopAsked(reason="SIGTERM"), 9.0)
+    assert asked + 2.9 < w.shell.at(WriteFence) < asked + 3.1
     assert w.leave.exit_code == 0
 
 

@@ -207,6 +207,10 @@ class OperatorOrder:
     args: tuple[tuple[str, str], ...] = ()
 
 
+ON_EXIT = "flatten-on-exit:"
+"""Begins the command ids of `--flatten-on-exit`: they come from main, which repeats them until it hears that nothing is left."""
+
+
 @frozen(kw_only=True)
 class CommandDone:
     """-> operator: the owner saved the command's effect (or refused it, with a sentence)."""
