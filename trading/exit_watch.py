@@ -9,6 +9,7 @@ from attrs import define
 
 from trading.caps import held_size
 from trading.exit_prices import ExitPrices
+from trading.exit_rules import STICKY
 from trading.exits_settings import ExitsSettings
 from trading.machine import Effect, Incarnation, Instant, Note, Send
 from trading.messages.book import BookPosition
@@ -44,6 +45,11 @@ class Watch:
     owed: bool = False
     crash_done: bool = False
     blocked: str = ""
+
+    @property
+    def kept_reason(self) -> str:
+        """What the book must remember: a reason that stands until the position is flat, whoever dies; else what it has."""
+        return self.reason if self.reason in STICKY and self.reason != "trim" else self.position.leaving
 
     def set_stop(self, stop: Decimal) -> None:
         self.stop = stop

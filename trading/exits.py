@@ -74,6 +74,7 @@ from trading.values import ZERO, derived_id
 TICK_S = 0.5
 UNKNOWN_EXIT_S = 5.0
 PARTIAL = ("trim",)
+KEPT: Values = (("kept_by", "book"),)
 
 
 class ExitsMachine(QuietMachine):
@@ -107,6 +108,7 @@ class ExitsMachine(QuietMachine):
         self._teller = ExitTeller(settings, me, self._board)
         self._ineligible: dict[str, tuple[float, str]] = {}
         self._upkeep_at = -1e18
+        self._requests: dict[str, str] = {}
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -188,9 +190,12 @@ class ExitsMachine(QuietMachine):
                 watch = Watch(position, position.stop_price, position.peak_price)
                 watch.set_stop(position.stop_price)
                 out.append(note_of("exit_armed", watch, (), "armed from the position that was seen"))
+                if position.leaving:
+                    out += self._start(watch, position.leaving, KEPT, held_size(position), now)
             else:
                 self._ended(watch, position, now)
             watch.position = position
+            watch.owed = watch.owed or watch.kept_reason != position.leaving
             watch.peak = max(watch.peak, position.peak_price)
             if position.stop_price > watch.stop:
                 watch.set_stop(position.stop_price)
@@ -205,6 +210,7 @@ class ExitsMachine(QuietMachine):
             by_product.setdefault(watch.position.product_id, []).append(watch)
         self._by_product = {name: tuple(group) for name, group in by_product.items()}
         self._declared = tuple(sorted(by_product))
+        out += self._answer_requests()
         out += self._prices.hold({name: group[0].position.average_price for name, group in self._by_product.items()})
         return [*out, *self._all(now), *self._halted(now)]
 
@@ -273,6 +279,7 @@ class ExitsMachine(QuietMachine):
         watch.tries = watch.failures = 0
         watch.not_before_boot_s = now.boot_s
         watch.sent_n, watch.sent_boot_s = -1, -1e18
+        watch.owed = watch.owed or watch.kept_reason != watch.position.leaving
         return [note_of("exit", watch, values, reason)]
 
     def _leave(self, watch: Watch, price: Price | None, now: Instant) -> list[Effect]:
@@ -351,8 +358,13 @@ class ExitsMachine(QuietMachine):
             return []
         watch.owed = False
         watch.tightened_boot_s = now.boot_s
-        position_id = watch.position.position_id
-        return [Send("oms", Tighten(position_id=position_id, stop_price=watch.stop, peak_price=watch.peak))]
+        tighten = Tighten(
+            position_id=watch.position.position_id,
+            stop_price=watch.stop,
+            peak_price=watch.peak,
+            leaving=watch.kept_reason,
+        )
+        return [Send("oms", tighten)]
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -381,19 +393,32 @@ class ExitsMachine(QuietMachine):
         return out
 
     def _requested(self, product_id: str, name: str, cause: str, command_id: str, now: Instant) -> Effects:
+        """Answered when the book has kept it (the operator repeats it until then), so that no death of ours forgets it."""
         watches = self._by_product.get(product_id, ())
+        if not watches:
+            text = f"the bot holds no {product_id or 'product'}"
+            return (Send("operator", CommandDone(command_id=command_id, ok=False, text=text)),)
         out: list[Effect] = []
         for watch in watches:
             if watch.reason != "operator":
                 values: Values = (("by", name), ("cause", cause))
                 out += self._start(watch, "operator", values, held_size(watch.position), now)
-        out += self._look(watches, self._prices.deciding(product_id, now), now)
-        text = (
-            f"leaving {len(watches)} position(s) of {product_id}"
-            if watches
-            else f"the bot holds no {product_id or 'product'}"
-        )
-        return [*out, Send("operator", CommandDone(command_id=command_id, ok=bool(watches), text=text))]
+        self._requests[command_id] = product_id
+        return [*out, *self._look(watches, self._prices.deciding(product_id, now), now), *self._answer_requests()]
+
+    def _answer_requests(self) -> list[Effect]:
+        out: list[Effect] = []
+        for command_id, product_id in list(self._requests.items()):
+            watches = self._by_product.get(product_id, ())
+            if all(watch.position.leaving == "operator" for watch in watches):
+                del self._requests[command_id]
+                text = f"leaving {len(watches)} position(s) of {product_id}" if watches else f"{product_id} is flat"
+                if watches and not self._state().exits:
+                    text += (
+                        f"; kept, but {self._state().value} lets nothing be sold: it goes when exits are allowed again"
+                    )
+                out.append(Send("operator", CommandDone(command_id=command_id, ok=True, text=text)))
+        return out
 
     def _took_universe(self, universe: UniverseSnapshot, now: Instant) -> Effects:
         self._regime = universe.regime

@@ -236,13 +236,14 @@ def _coin_total_now(d: Desk, product_id: str) -> Decimal | None:
 
 
 def tighten(d: Desk, message: Tighten) -> None:
-    """Only the tighter is kept; raises no version."""
+    """Only the tighter is kept, and that it is being left; raises no version."""
     position = d.book.positions.get(message.position_id)
     if position is None:
         return
     stop = max(position.tightened_stop_price, message.stop_price)
     peak = max(position.peak_price, message.peak_price)
-    d.book.put_position(evolve(position, tightened_stop_price=stop, peak_price=peak))
+    leaving = message.leaving or position.leaving
+    d.book.put_position(evolve(position, tightened_stop_price=stop, peak_price=peak, leaving=leaving))
 
 
 def _refuse(d: Desk, message: ExitOrder, refusal: Denied) -> None:

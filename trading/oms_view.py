@@ -165,6 +165,7 @@ def _position(d: Desk, position: Position) -> BookPosition:
         adopted_by=position.adopted_by,
         last_exit_ended=position.last_exit_ended,
         dust=bought == ZERO and sold == ZERO and is_dust(d, position),
+        leaving=position.leaving,
     )
 
 

@@ -354,14 +354,46 @@ def test_in_a_crash_stops_come_nearer_once_and_not_too_near():
     assert sends(again, Tighten) == []
 
 
-def test_a_person_may_order_an_exit_and_gets_an_answer():
+def test_a_person_may_order_an_exit_and_is_answered_when_the_book_has_kept_it():
     machine = exits()
     order = OperatorOrder(command_id="c1", verb="exit", name="ann", cause="bored", args=(("symbol", "BTC-USD"),))
     effects = machine.handle(order, at(1))
     assert orders(effects)[0].reason == "operator"
-    assert sends(effects, CommandDone, "operator")[0].ok
+    assert sends(effects, Tighten, "oms")[0].leaving == "operator"
+    assert sends(effects, CommandDone, "operator") == []
+    kept = machine.handle(book(positions=(position(leaving="operator"),)), at(1.1))
+    assert sends(kept, CommandDone, "operator")[0].ok
     nothing = machine.handle(evolve(order, command_id="c2", args=(("symbol", "XRP-USD"),)), at(1))
     assert not sends(nothing, CommandDone, "operator")[0].ok
+
+
+def test_an_exit_that_is_ordered_while_nothing_may_be_sold_is_kept_and_says_so():
+    machine = exits()
+    machine.handle(KillSnapshot(n=2, engaged=True), at(1))
+    order = OperatorOrder(command_id="c1", verb="exit", name="ann", cause="rumour", args=(("symbol", "BTC-USD"),))
+    effects = machine.handle(order, at(2))
+    assert orders(effects) == []
+    [done] = sends(machine.handle(book(positions=(position(leaving="operator"),)), at(2.1)), CommandDone, "operator")
+    assert done.ok and "HALTED lets nothing be sold" in done.text
+
+
+@pytest.mark.parametrize("reason", ["stop", "operator", "max_hold", "trailing_stop", "purge_ineligible"])
+def test_what_is_being_left_is_left_by_the_next_exits_too_whatever_the_price_does(reason):
+    """The one before it died between the stop and its fill; the price came back above the stop."""
+    machine = exits(position(leaving=reason), price=99.0)
+    found = orders(machine.handle(Woke("tick", 1), at(1)))
+    assert [one.reason for one in found] == [reason]
+
+
+def test_a_fired_stop_is_told_to_the_book_until_the_book_shows_it():
+    machine = exits()
+    effects = slide(machine, [97, 95, 93.9])
+    assert [one.leaving for one in sends(effects, Tighten, "oms")] == ["stop"]
+    unheard = machine.handle(book(positions=(position(exit_n=1, exits_open_size=D("0.1")),)), at(6))
+    unheard = [*unheard, *machine.handle(Woke("tick", 1), at(6.5))]
+    assert [one.leaving for one in sends(unheard, Tighten, "oms")] == ["stop"]
+    machine.handle(book(positions=(position(exit_n=1, exits_open_size=D("0.1"), leaving="stop"),)), at(8))
+    assert sends(machine.handle(Woke("tick", 2), at(10)), Tighten, "oms") == []
 
 
 def test_a_refusal_of_oms_is_waited_out():

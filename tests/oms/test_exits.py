@@ -20,7 +20,7 @@ from tests.oms.talk import (
 from trading.messages.control import (
     KillSnapshot,
 )
-from trading.messages.decisions import ExitVerdict
+from trading.messages.decisions import ExitVerdict, Tighten
 from trading.messages.orders import (
     Balance,
     CancelOrders,
@@ -207,3 +207,15 @@ def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_positi
     assert host.book.drift_usd == D("60"), "0.6 at the last price"
     host.run(40.0, answer=quiet_venue(host, *sold))
     assert host.book.drift_usd == 0
+
+
+def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
+    host = Host().active()
+    host.bought("1")
+    position_id = host.book.positions[0].position_id
+    version = host.book.version
+    host.tell(Tighten(position_id=position_id, stop_price=D(0), peak_price=D(0), leaving="operator"))
+    host.tell(Tighten(position_id=position_id, stop_price=D(99), peak_price=D(100)))
+    assert (host.book.positions[0].leaving, host.book.version) == ("operator", version)
+    host.crash()
+    assert host.book.positions[0].leaving == "operator"

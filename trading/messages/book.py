@@ -54,7 +54,7 @@ class BookPosition:
     """One position that the bot opened or a person adopted. Sizes in base units; prices in quote units.
 
     seen_size >= booked_size while fills are seen but not booked. exit_n: number of exit intents so far (ids survive
-    restarts). exits_open_size: leaves of open and unknown exits.
+    restarts). exits_open_size: leaves of open and unknown exits. leaving: why it is being left until it is flat.
     """
 
     position_id: str
@@ -77,6 +77,7 @@ class BookPosition:
     adopted_by: str | None = None
     last_exit_ended: str | None = None
     dust: bool = False
+    leaving: str = ""
 
 
 @frozen(kw_only=True)

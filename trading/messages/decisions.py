@@ -191,11 +191,14 @@ class ExitAdvice:
 
 @frozen(kw_only=True)
 class Tighten:
-    """exits -> oms, a snapshot: only the tighter is kept; raises no version; at most one a second."""
+    """exits -> oms, a snapshot: only the tighter is kept; raises no version; at most one a second. leaving: the reason for which
+    the position is being left until it is flat, which outlives exits; "" keeps what is known.
+    """
 
     position_id: str
     stop_price: Decimal
     peak_price: Decimal
+    leaving: str = ""
 
 
 @frozen(kw_only=True)
