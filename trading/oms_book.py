@@ -8,12 +8,12 @@ that a person or another hand changed; not an acceptance, not a cancel on its wa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from attrs import evolve
 
-from trading.ledger import Fill, Folded, fold
+from trading.ledger import Close, Fill, Folded, fold
 from trading.machine import Cell, Row, Rows
 from trading.messages.decisions import ExitPlan
 from trading.oms_rows import (
@@ -264,6 +264,23 @@ class Book:
             )
         )
         self._save_lots(position, folded)
+
+    def keep_closes(self, position_id: str, product_id: str, closes: Iterable[Close]) -> None:
+        """What was realised before this book began counts for the day's and the week's stop."""
+        for close in closes:
+            row = CloseRow(
+                fill_key=close.fill_key,
+                position_id=position_id,
+                product_id=product_id,
+                base_size=close.base_size,
+                realised_usd=close.realised_usd,
+                at_s=close.at_s,
+            )
+            if self.closes.get(row.fill_key) != row:
+                self.results_n += 1
+                self.closes[row.fill_key] = row
+                self.save("closes", row.fill_key, to_row(row))
+                self.raised = True
 
     def _save_lots(self, position: Position, folded: Folded) -> None:
         common = {"position_id": position.position_id, "product_id": position.product_id}

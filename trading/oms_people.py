@@ -279,6 +279,7 @@ def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
     taken = []
     for product_id, fills in by_product.items():
         books = fold(fills)
+        book.keep_closes(derived_id("before", product_id), product_id, books.closes)
         size = _not_adopted_yet(d, product_id, books.size)
         if size > ZERO:
             plan = ExitPlan(

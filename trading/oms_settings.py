@@ -31,7 +31,8 @@ class OmsSettings:
     observed, between `settle_wait_s_min` and `_max`. reconcile_every_s: jittered +- 10 %. fills_overlap_s: how far behind
     the cursor fills are read again. retain_s: how long what is over stays in memory (venue seconds); retain_realised_s:
     the same for realised results. ban_s: of a red flag. fee_rate: taker fee as a fraction when the account's is unknown.
-    dust_usd: what is worth less is dust when the product's minima are unknown. adopt_*: exit plan of adopted coins; adopt_lookback_s: how far back --adopt-from-venue
+    dust_usd: what is worth less is dust when the product's minima are unknown. adopt_*: exit plan of adopted coins (that of the
+    shipped price_move: nobody remembers theirs); adopt_lookback_s: how far back --adopt-from-venue
     looks for orders of ours. flatten_slippage_pct: how far below
     the bid a flatten may sell. drift_usd_max: differences above it stand as a condition. Marked [UNV] in protocol.md:
     settle.
@@ -63,7 +64,7 @@ class OmsSettings:
     fee_rate: Decimal = Decimal("0.006")
     dust_usd: Decimal = Decimal(1)
     flatten_slippage_pct: Decimal = Decimal(2)
-    adopt_stop_pct: Decimal = Decimal(10)
+    adopt_stop_pct: Decimal = Decimal(6)
     adopt_target_pct: Decimal = Decimal(12)
     adopt_hold_s: float = 172_800.0
     adopt_lookback_s: float = 2_592_000.0

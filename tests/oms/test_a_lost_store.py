@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, page_of, update
 from tests.oms.talk import (
     HELD,
@@ -13,6 +15,7 @@ from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import Refused
 from trading.messages.orders import Balance, OutcomeKind, PlaceOrder, Query, QueryKind
 from trading.oms_settings import OmsSettings
+from trading.values import Side, client_order_id
 
 WAIT_S = OmsSettings().settle.last_word_s
 
@@ -38,7 +41,7 @@ def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
     host.answer_query(QueryKind.FILLS, *made)
     host.run(32.0, answer=quiet_venue(host, *HELD))
     position = host.book.positions[0]
-    assert (position.booked_size, position.average_price, position.stop_price) == (D(1), D(100), D(90))
+    assert (position.booked_size, position.average_price, position.stop_price) == (D(1), D(100), D(94))
     assert host.book.foreign == ()
     host.run(100.0, answer=quiet_venue(host, *HELD))
     assert len(host.book.positions) == 1
@@ -201,3 +204,20 @@ def test_the_flag_on_a_whole_book_asks_no_further_back_than_the_book_remembers_a
     asked = [query.since_s for query in host.queries(QueryKind.ORDERS)]
     assert all(since is not None and since > host.now.venue_s - OmsSettings().retain_s for since in asked[-3:])
     assert host.book.recovery is Recovery.RECONCILED
+
+
+def test_a_loss_of_today_counts_again_after_the_book_was_taken_from_the_venue() -> None:
+    host, place = adopting()
+    ours = client_order_id("abcd", "the sale")
+    sale = evolve(listing(place, "x1", "filled", "1", ours), side=Side.SELL)
+    proceeds = evolve(fill(place, "x1", "e2", "1", "90", at_s=host.now.venue_s), side=Side.SELL)
+    flat = venue_with(host, place, coins="0")
+    more = {QueryKind.ORDERS: (sale,), QueryKind.FILLS: (proceeds,)}
+
+    def answer(send):
+        return [evolve(page, items=(*page.items, *more.get(page.kind, ()))) for page in flat(send)]
+
+    host.run(10.0, answer=answer)
+    assert host.book.positions == ()
+    assert host.book.realised_today_usd == D("-11.0"), "ten of price, two fees of a half"
+    assert [usd for _, usd in host.book.counters.realised] == [D("-11.0")]
