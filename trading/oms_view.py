@@ -15,7 +15,7 @@ from trading.oms_measure import quantile, settle_wait_s
 from trading.oms_rows import Position
 from trading.orders import Order
 from trading.publish import PEOPLE, PEOPLE_S, SLOW_S, jitter
-from trading.values import ZERO, Purpose
+from trading.values import ZERO, Purpose, Side
 
 ENDED_SHOWN_S = 60.0
 ADMITTED_RECENTLY_S = 60.0
@@ -36,6 +36,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
             ZERO, d.quote_diff[0]
         )  # money that seems gone counts at once, money that seems new when it is sure
     moved = expected - gap.quote_total if gap and expected is not None else ZERO
+    paid, earned = _seen_cash(d)
     return BookSnapshot(
         version=d.version,
         recovery=d.recovery,
@@ -49,8 +50,8 @@ def full_snapshot(d: Desk) -> BookSnapshot:
             if not now.over(c.until_s)
         ),
         counters=_counters(d),
-        quote_available_usd=max(ZERO, gap.quote_available + moved) if gap else ZERO,
-        quote_total_usd=gap.quote_total + moved if gap else expected or ZERO,
+        quote_available_usd=max(ZERO, gap.quote_available + moved - paid) if gap else ZERO,
+        quote_total_usd=(gap.quote_total + moved if gap else expected or ZERO) - paid + earned,
         foreign=tuple(Foreign(currency=currency, size=size) for currency, size in gap.foreign.items()) if gap else (),
         unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
         admitted_recently=_admitted_recently(d),
@@ -63,6 +64,22 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         drift_count=d.drift_count,
         taken_boot_s=now.boot_s,
     )
+
+
+def _seen_cash(d: Desk) -> tuple[Decimal, Decimal]:
+    """(paid, earned) USD by fills that are seen and not booked: the position shows them already, so the cash must, too."""
+    paid = earned = ZERO
+    for key in d.book.unbooked:
+        order = d.book.orders[key]
+        price = order.seen_price if order.seen_price > ZERO else order.intent.limit_price
+        value = order.unbooked_size * price
+        if order.intent.external:
+            continue
+        if order.intent.side is Side.BUY:
+            paid += value * (1 + d.fee_rate)
+        else:
+            earned += value * (1 - d.fee_rate)
+    return paid, earned
 
 
 def product_slice(full: BookSnapshot, product_id: str) -> BookSnapshot:

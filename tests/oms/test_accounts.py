@@ -291,3 +291,17 @@ def test_snapshots_reach_risk_each_half_second_and_on_change_at_most_each_twenty
     books = [s for s in host.sent[before:] if s.role == "risk" and isinstance(s.message, BookSnapshot)]
     assert len(books) <= 1
     assert host.book.orders[0].filled_size == D("0.4")
+
+
+def test_a_fill_that_is_seen_and_not_booked_moves_the_cash_as_it_moves_the_position() -> None:
+    host = Host().active()
+    place = host.accepted_entry(size="2", price="100")
+    before = host.book.quote_total_usd
+    host.tell(update(place, "v1", "filled", "2", "100"))
+    seen = host.book
+    assert (seen.positions[0].seen_size, seen.positions[0].booked_size) == (D(2), D(0))
+    paid = before - seen.quote_total_usd
+    assert D(200) <= paid <= D(202), "the price, and the fee as far as it is known"
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "2", "100", fee="0.8"))
+    assert before - host.book.quote_total_usd == D("200.8")
