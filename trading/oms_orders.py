@@ -175,6 +175,8 @@ def outcome(d: Desk, message: OrderOutcome) -> None:
             _not_there(d, order, OrderRejected, message.reason)
         case OutcomeKind.UNKNOWN | OutcomeKind.NOT_MINE:
             _not_there(d, order, OrderUnknown, message.reason or str(kind))
+            if order.intent.side is Side.SELL:
+                d.ask_pass()  # what the account holds now decides whether the next exit may go
 
 
 def _not_there(d: Desk, order: Order, kind: type[OrderEvent], reason: str) -> None:

@@ -4,9 +4,10 @@ size <= position as seen - leaves of exits that are open or UNKNOWN. An UNKNOWN 
 
 * No foreign coins worth more than dust, by the complete balance page that the exit was made by and by the newest one:
   after 5 s it stops counting, because the venue itself refuses to sell what is gone. The newest page alone says nothing:
-  when the exit has sold unseen, the owner's coins look like ours on it.
+  when the exit has sold unseen, the owner's coins look like ours on it; and more than there was is a deposit.
 * Foreign coins beside ours: the venue would sell those. Such exits die at their end_time; one counts until a complete ask
-  after end_time + 5 s showed it absent and the balance of the coin has not dropped.
+  after end_time + 5 s showed it absent and the balance of the coin is what it was: a deposit that came in between would
+  hide the drop.
 
 At most 3 UNKNOWN exits stand per position; a further one only after an ask was answered since the last was made.
 """
@@ -59,12 +60,12 @@ def counts(exit_: StandingExit, holdings: Holdings | None, boot_s: float) -> boo
         return True
     if holdings is None or exit_.balance_before is None:
         return True
-    if exit_.alone and holdings.foreign_is_dust:
+    if exit_.alone and holdings.foreign_is_dust and holdings.total <= exit_.balance_before:
         return boot_s - exit_.unknown_since_boot_s < UNKNOWN_COUNTS_S
     if not exit_.rests or exit_.absent_after_death_boot_s is None:
         return True
     # A page from before the ask says nothing about a sale that happened in between.
-    return holdings.asked_boot_s < exit_.absent_after_death_boot_s or holdings.total < exit_.balance_before
+    return holdings.asked_boot_s < exit_.absent_after_death_boot_s or holdings.total != exit_.balance_before
 
 
 def reducible_size(

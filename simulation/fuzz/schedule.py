@@ -173,6 +173,11 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     quirks = evolve(quirks, market_session=feeds.random() < 0.2)
     items += _feed_faults(feeds, safety_s, quirks.market_session)
     items += _aimed(random.Random(f"aimed:{seed}"), safety_s)
+    selling = random.Random(f"selling:{seed}")
+    if selling.random() < 0.03:
+        items, safety_s = items + _lost_exit(selling), max(safety_s, 45.0)
+        told, lag = selling.choice((0.0, 0.3, 1.0)), selling.choice((0.0, 3.0, 10.0, 29.0))
+        quirks = evolve(quirks, update_chance=told, listing_lag_s=lag, speed=1.0)
     losses = random.Random(f"losses:{seed}")
     if losses.random() < 0.02:
         items += _lost_book(losses, safety_s)
@@ -331,3 +336,16 @@ def _lost_book(chance: random.Random, safety_s: float) -> list[Item]:
     )
     near = round(max(0.0, at + chance.uniform(-1.0, 3.0)), 3)
     return [Item(at, "lose", ("oms",)), evolve(beside, at_s=near)]
+
+
+def _lost_exit(chance: random.Random) -> list[Item]:
+    """Something is bought, falls below its stop, and answers to its exits are lost; in half of them beside coins of others."""
+    product = PRODUCTS[0]
+    items = [
+        Item(0.2, "propose", (product, Decimal(500), False, 5.0, "lost-exit")),
+        Item(round(chance.uniform(1.5, 9.0), 3), "move", (product, -900)),
+    ]
+    items += [Item(0.0, "fate", ("post", nth, Fate(lose_reply=True))) for nth in range(2, 6) if chance.random() < 0.6]
+    if chance.random() < 0.5:
+        items.append(Item(0.0, "deposit", (product, Decimal(chance.choice(("0.003", "0.005", "0.01", "1"))))))
+    return items

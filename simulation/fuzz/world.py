@@ -248,13 +248,16 @@ class World(Happenings):
 
     def warm_up(self) -> None:
         """Until oms agrees with the venue and risk has heard everybody; then the schedule starts."""
+        for item in self.schedule.items:
+            if item.what == "deposit" and item.at_s == 0.0:  # coins of others lie there from the beginning
+                self._happen(item)
         limit = self.stage.boot_s + WARM_UP_S + 4 * self.schedule.quirks.listing_lag_s
         while self.stage.boot_s < limit and not self.reconciled():
             self.stage.run_for(0.25)
         self.stage.run_for(0.6)
         self.t0 = self.stage.boot_s
         for item in self.schedule.items:
-            if not self.fates.arm(item):
+            if not self.fates.arm(item) and not (item.what == "deposit" and item.at_s == 0.0):
                 self.stage.at(self.t0 + item.at_s, lambda item=item: self._happen(item))  # type: ignore[misc]
         self.fates.counting = True
         self.stage.boundary = self.fates.of_handle

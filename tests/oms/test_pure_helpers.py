@@ -116,6 +116,10 @@ def test_beside_coins_of_others_it_counts_until_it_is_dead_absent_and_the_balanc
     assert counts(standing(unknown=0.0, rests=True), THEIRS, 1e9)
     assert not counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=40.0), THEIRS, 60.0)
     assert counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=55.0), THEIRS, 60.0), "that page is older"
+    risen = Holdings(foreign_is_dust=False, total=D("3.1"), asked_boot_s=50.0)
+    assert counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=40.0), risen, 60.0), (
+        "a deposit hides a drop"
+    )
     dropped = Holdings(foreign_is_dust=False, total=D("2.9"), asked_boot_s=50.0)
     assert counts(standing(unknown=0.0, rests=True, absent_after_death_boot_s=40.0), dropped, 60.0)
 
