@@ -172,6 +172,18 @@ class Happenings:
     def _do_ban(self, product: str) -> None:
         self._order("ban", (("symbol", product), ("flag", "fuzz")))
 
+    def _do_exit(self, product: str) -> None:
+        order = OperatorOrder(
+            command_id=self._command(), verb="exit", name=PERSON, cause="fuzz", args=(("symbol", product),)
+        )
+        self.stage.post("exits", order)
+
+    def _do_cancel_all(self, _: object = None) -> None:
+        self._order("cancel", (("id", "all"),))
+
+    def _do_adopt_coins(self, product: str) -> None:
+        self._order("adopt", (("symbol", product), ("size", "0.004")))
+
     def _order(self, verb: str, args: tuple[tuple[str, str], ...]) -> None:
         self.stage.post(
             "oms", OperatorOrder(command_id=self._command(), verb=verb, name=PERSON, cause="fuzz", args=args)

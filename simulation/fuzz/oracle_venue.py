@@ -124,7 +124,7 @@ class VenueChecks(Ground):
             (o.leaves for o in self.venue.ours_open() if o.side == "SELL" and o.product.product_id == product),
             Decimal(0),
         )
-        held = self.venue.held_by_fills(product)
+        held = self.venue.held_by_fills(product) + self._given(product)
         if working > held + EPSILON and self.world.foreign and not self.venue.taken:
             self.broken("I14", f"exits of {product} sell {working} of {held} held; {coid} would touch coins of others")
 
@@ -134,11 +134,17 @@ class VenueChecks(Ground):
             fill.side == "SELL"
             and self.lost_at is None
             and not self.venue.taken
-            and self.venue.held_by_fills(fill.product_id) < 0
+            and self.venue.held_by_fills(fill.product_id) + self._given(fill.product_id) < 0
         ):
             self.broken(
                 "I14", f"more {fill.product_id} was sold than the bot ever bought: coins of others were touched"
             )
+
+    def _given(self, product_id: str) -> Decimal:
+        """What a person gave to the bot of the owner's coins (`ctl adopt`), by the book's rows."""
+        rows = self.stage.store("oms").rows("fills").values()
+        given = (r["base_size"] for r in rows if r["kind"] == "ADOPTED" and r["product_id"] == product_id)
+        return sum((Decimal(str(size)) for size in given), Decimal(0))
 
     def _answered(self, kind: QueryKind) -> None:
         self.answered[kind] = self.stage.boot_s

@@ -63,6 +63,7 @@ class Quirks:
     update_twice: float = 0.0
     update_s: float = 0.05
     market_session: bool = False  # quotes come as frames through a market feed's session, too
+    flatten_on_exit: bool = False
 
     def engine(self) -> Settings:
         return Settings(
@@ -178,6 +179,10 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
         items, safety_s = items + _lost_exit(selling), max(safety_s, 45.0)
         told, lag = selling.choice((0.0, 0.3, 1.0)), selling.choice((0.0, 3.0, 10.0, 29.0))
         quirks = evolve(quirks, update_chance=told, listing_lag_s=lag, speed=1.0)
+    people = random.Random(f"people:{seed}")
+    if people.random() < 0.04:
+        quirks = evolve(quirks, flatten_on_exit=people.random() < 0.5)
+        items += _people(people, safety_s, flatten_on_exit=quirks.flatten_on_exit)
     losses = random.Random(f"losses:{seed}")
     if losses.random() < 0.02:
         items += _lost_book(losses, safety_s)
@@ -348,4 +353,16 @@ def _lost_exit(chance: random.Random) -> list[Item]:
     items += [Item(0.0, "fate", ("post", nth, Fate(lose_reply=True))) for nth in range(2, 6) if chance.random() < 0.6]
     if chance.random() < 0.5:
         items.append(Item(0.0, "deposit", (product, Decimal(chance.choice(("0.003", "0.005", "0.01", "1"))))))
+    return items
+
+
+def _people(chance: random.Random, safety_s: float, *, flatten_on_exit: bool) -> list[Item]:
+    """What people order more rarely: an ordinary exit, all cancels, the owner's coins for the bot, a stop that sells first."""
+    product = PRODUCTS[0]
+    items = [
+        Item(round(chance.uniform(0.5, safety_s), 3), chance.choice(("exit", "cancel_all", "adopt_coins")), (product,))
+        for _ in range(chance.randint(1, 2))
+    ]
+    if flatten_on_exit:
+        items.append(Item(round(chance.uniform(1.0, safety_s), 3), "sigterm", (product,)))
     return items

@@ -161,12 +161,12 @@ class World(Happenings):
     # -- construction -------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        stage, s, p = self.stage, self._settings, self.protections
+        stage, s, p, q = self.stage, self._settings, self.protections, self.schedule.quirks
         products = tuple(self.products.values())
         tiers = {p: next(name for name, tier in s.tiers.items() if p in tier.products) for p in self.products}
         stage.add(
             "main",
-            lambda me: ConductorMachine(settings=_conductor(), me=me),
+            lambda me: ConductorMachine(settings=_conductor(q.flatten_on_exit), me=me),
             shell=self.main_shell,
             restart=False,
             start=False,
@@ -448,8 +448,8 @@ class World(Happenings):
             self.stage.resume(process)
 
 
-def _conductor() -> ConductorSettings:
-    return ConductorSettings(supervisors=SUPERVISORS)
+def _conductor(flatten_on_exit: bool) -> ConductorSettings:
+    return ConductorSettings(supervisors=SUPERVISORS, flatten_on_exit=flatten_on_exit)
 
 
 def _product(product_id: str) -> Product:
