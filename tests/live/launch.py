@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--for", dest="for_s", type=float)
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--adopt-from-venue", action="store_true")
+    parser.add_argument("--flatten-on-exit", action="store_true")
     parser.add_argument("--set", action="append", default=[])
     said = parser.parse_args()
     loaded = load_config("staging", None, [], said.set)
@@ -41,6 +42,7 @@ def main() -> int:
         run_for_s=said.for_s,
         fresh=said.fresh,
         adopt_from_venue=said.adopt_from_venue,
+        flatten_on_exit=said.flatten_on_exit,
         kill_reason=os.environ.get("BULKHEAD_KILL_SWITCH", ""),
     )
     return run_bot(plan, JsonView(plan.data_dir))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 
 import pytest
 
-from tests.live.harness import RESTING, Bot, rest_something
+from tests.live.harness import RESTING, Bot, hold_something, rest_something
 from tests.support import eventually
 
 pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
@@ -56,5 +57,23 @@ def test_a_stop_while_root_hangs_still_cancels_everything_and_ends_in_time(tmp_p
         left = {order["client_order_id"]: order["status"] for order in bot.ledger()}
         assert {left[order["client_order_id"]] for order in resting} <= {"CANCELLED", "FILLED"}
         assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())
+    finally:
+        bot.clean_up()
+
+
+def test_a_stop_that_sells_first_ends_without_a_position(tmp_path):
+    bot = Bot(tmp_path)
+    try:
+        bot.start("--flatten-on-exit").ready()
+        hold_something(bot)
+        held = [position["product_id"] for position in bot.status()["positions"]]
+        asked_s = time.monotonic()
+        assert bot.stop() == 0, bot.tail()
+        print(f"{held} sold and stopped in {time.monotonic() - asked_s:.2f} s")
+        sold = [order for order in bot.ledger() if order["side"] == "SELL" and order["status"] == "FILLED"]
+        assert {order["product_id"] for order in sold} >= set(held)
+        with sqlite3.connect(f"file:{tmp_path / 'bulkhead.db'}?mode=ro", uri=True) as db:
+            left = db.execute("SELECT product_id, booked_size FROM positions WHERE booked_size != '0'").fetchall()
+        assert [row for row in left if float(row[1]) > 0] == []
     finally:
         bot.clean_up()
