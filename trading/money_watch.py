@@ -15,7 +15,7 @@ from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import CommandDone, Condition, Latch, LatchSnapshot, Rearm
 from trading.messages.decisions import Values
 from trading.messages.market import Quote
-from trading.money import HighWater, Realised, realised_of, wanted_latches
+from trading.money import HighWater, realised_of, wanted_latches
 from trading.publish import ConditionBoard, Publisher
 from trading.risk_settings import RiskSettings
 from trading.values import ZERO, plain
@@ -129,7 +129,12 @@ class MoneyWatch:
             self._drawdown = self._water.drawdown_pct(nav)
         changed = False
         for latch in wanted_latches(
-            self._realised(book, now), nav, self._drawdown, self._water.usd, now.venue_s, self._settings.stops
+            realised_of(book.counters.realised, now.venue_s),
+            nav,
+            self._drawdown,
+            self._water.usd,
+            now.venue_s,
+            self._settings.stops,
         ):
             standing = self._latches.get(latch.code)
             if standing is not None and (standing.until_s is None or not now.over(standing.until_s)):
@@ -139,15 +144,6 @@ class MoneyWatch:
             changed = True
         out += self._lapsed(now)
         return out + (self.publish(now, changed=True) if changed else [])
-
-    def _realised(self, book: BookSnapshot, now: Instant) -> Realised:
-        """From the closes in the book, and oms's own sums where they are the more cautious."""
-        realised = realised_of(book.counters.realised, now.venue_s)
-        return Realised(
-            day_usd=min(realised.day_usd, book.realised_today_usd),
-            week_usd=min(realised.week_usd, book.realised_week_usd),
-            rolling_usd=realised.rolling_usd,
-        )
 
     def _lapsed(self, now: Instant) -> list[Effect]:
         """Latches whose window has ended go; conditions of those that stand are repeated."""

@@ -24,6 +24,7 @@ from trading.messages.control import (
 )
 from trading.messages.decisions import Admitted, ExitOrder, Stale
 from trading.messages.orders import Balance, CancelOrders, Query, QueryKind
+from trading.money import Realised
 from trading.oms_book import Book
 from trading.oms_settings import OmsSettings
 from trading.orders import Order
@@ -164,7 +165,7 @@ class Desk:
     recent: dict[str, None] = field(factory=dict)
     order_views: dict[str, tuple[Order, BookOrder]] = field(factory=dict)
     results: tuple[int, tuple[tuple[float, Decimal], ...], int, float | None] | None = None
-    realised: tuple[tuple[int, float], Decimal, Decimal] | None = None
+    realised: tuple[tuple[int, float], Realised] | None = None
     admitted: dict[str, float] = field(factory=dict)
     symbols: dict[str, None] = field(factory=dict)
     dirty_products: dict[str, None] = field(factory=dict)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from attrs import evolve
 
-from trading.machine import Instant
 from trading.messages.book import BookOrder, BookPosition, BookSnapshot, Cooldown, Counters, Foreign, Recovery
 from trading.messages.control import Measured
+from trading.money import DAY_S, Realised, day_start_s, realised_of
 from trading.oms_desk import Desk
 from trading.oms_fills import is_dust
 from trading.oms_measure import quantile, settle_wait_s
@@ -19,7 +17,6 @@ from trading.values import ZERO, Purpose, Side
 
 ENDED_SHOWN_S = 60.0
 ADMITTED_RECENTLY_S = 60.0
-DAY_S = 86_400.0
 REJECTS_S = 600.0
 
 
@@ -27,7 +24,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
     """The book as it is at this instant, at the version before this handle's rise."""
     now, book = d.now, d.book
     orders = tuple(_orders(d))
-    today, week = _realised(d)
+    realised = _realised(d)
     gap = d.balances.gap if d.balances else None
     # What was booked since the pass has moved cash already; else a fresh purchase would count twice in net asset value.
     expected = book.expected_quote()
@@ -56,8 +53,8 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
         admitted_recently=_admitted_recently(d),
         flows_usd=book.meta.flows_usd,
-        realised_today_usd=today,
-        realised_week_usd=week,
+        realised_today_usd=realised.day_usd,
+        realised_week_usd=realised.week_usd,
         balances_complete_boot_s=d.balances.answered_at if d.balances else None,
         unknown_products=book.unknown_products() if d.protections.unknown_counts else (),
         drift_usd=d.drift_usd,
@@ -222,26 +219,13 @@ def _loss_streak(d: Desk) -> tuple[int, float | None]:
     return streak, last
 
 
-def _realised(d: Desk) -> tuple[Decimal, Decimal]:
-    """(net PnL of this UTC day, of this ISO week); added up anew when a result or the day changes."""
-    day_s, week_s = _day_start(d.now), _week_start(d.now)
-    key = (d.book.results_n, day_s)
+def _realised(d: Desk) -> Realised:
+    """Net PnL of the windows of this instant; added up anew when a result or the day changes."""
+    key = (d.book.results_n, day_start_s(d.now.venue_s))
     if d.realised is None or d.realised[0] != key:
-        closes = d.book.closes.values()
-        today = sum((c.realised_usd for c in closes if c.at_s >= day_s), ZERO)
-        week = sum((c.realised_usd for c in closes if c.at_s >= week_s), ZERO)
-        d.realised = (key, today, week)
-    return d.realised[1], d.realised[2]
-
-
-def _day_start(now: Instant) -> float:
-    return now.venue_s - now.venue_s % DAY_S
-
-
-def _week_start(now: Instant) -> float:
-    """Monday 00:00 UTC of the ISO week (1970-01-01 was a Thursday)."""
-    days = int(now.venue_s // DAY_S)
-    return (days - (days + 3) % 7) * DAY_S
+        closes = [(c.at_s, c.realised_usd) for c in d.book.closes.values()]
+        d.realised = (key, realised_of(closes, d.now.venue_s))
+    return d.realised[1]
 
 
 def _unbooked_age(d: Desk, key: str) -> float:

@@ -15,6 +15,7 @@ from trading.messages.book import Counters
 from trading.messages.control import CommandDone, Condition, LatchSnapshot, Rearm
 from trading.messages.decisions import Verdict
 from trading.money import HighWater, loss_pct
+from trading.values import utc_seconds
 
 usd = st.decimals(min_value=1, max_value=1_000_000, places=2)
 
@@ -108,6 +109,22 @@ def test_a_daily_stop_ends_at_midnight_and_not_before_and_not_on_an_untrusted_cl
     w.say(Woke("tick"), at(midnight + 1))
     gone = [save for save in saves(w.effects, "risk_latches") if save.row["live"] is False]
     assert [save.key for save in gone] == ["daily_stop"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "lost", "window"),
+    [("2025-10-10T00:00:00Z", D(-400), "daily_stop"), ("2025-10-13T00:00:00Z", D(-800), "weekly_stop")],
+    ids=["a daily stop at midnight", "a weekly stop on Monday"],
+)
+def test_a_stop_does_not_renew_itself_from_a_book_of_before_its_reset(turn, lost, window):
+    turn_s = utc_seconds(turn) - T0
+    sums = {"realised_today_usd": lost, "realised_week_usd": lost}
+    w = RiskWorld()
+    w.book = book(counters=Counters(realised=((T0 + turn_s - 7200, lost),)), **sums)
+    w.hear(at(turn_s - 0.3))
+    assert window in [latch.code for latch in w.machine._money.latches]
+    w.say(Woke("tick"), at(turn_s + 0.1))  # the newest book is still the one of before the turn
+    assert window not in [latch.code for latch in w.machine._money.latches]
 
 
 def test_a_bad_tick_makes_no_high_water_mark_and_no_drawdown():

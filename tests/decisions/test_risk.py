@@ -164,8 +164,7 @@ def test_an_untrusted_clock_denies():
         ),
         ({"counters": Counters(entry_times_s=tuple((T0 - 3000 + i, "ETH-USD") for i in range(5)))}, "trades_per_hour"),
         ({"counters": Counters(realised=((T0 - 60, D(-400)),))}, "daily_stop"),
-        ({"realised_today_usd": D(-400)}, "daily_stop"),
-        ({"realised_week_usd": D(-900)}, "weekly_stop"),
+        ({"counters": Counters(realised=((T0 - 60, D(-200)), (T0 - 2 * 86400, D(-700))))}, "weekly_stop"),
         ({"counters": Counters(realised=((T0 - 6 * 86400, D(-900)),))}, "rolling_stop"),
     ],
 )
