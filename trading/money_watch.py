@@ -121,7 +121,9 @@ class MoneyWatch:
             and book.balances_complete_boot_s is not None
             and all(one.seen_size == one.booked_size for one in book.positions)
         )
-        self._water.update(nav, book.flows_usd, may_rise=settled)
+        # What may be a withdrawal is no loss yet: caps use the lower NAV at once, losses the one without it until oms is sure.
+        nav -= book.quote_unconfirmed_usd
+        self._water.update(nav, book.flows_usd, may_rise=settled and not book.quote_unconfirmed_usd)
         out: list[Effect] = []
         if self._water.worth_saving(now.boot_s):
             out.append(self._save_water(now, ""))

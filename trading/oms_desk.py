@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from trading.fees import rate_to_assume
 from trading.machine import Effect, Incarnation, Instant, Note, Send, Wake
@@ -103,6 +103,15 @@ class Balances:
     gap: BalancesGap
 
 
+@frozen
+class QuoteDiff:
+    """Quote currency that no fill of ours explains. passes: balance passes in a row that differed, agreeing or not."""
+
+    usd: Decimal
+    seen_at: float
+    passes: int = 1
+
+
 @define(slots=False)
 class Desk:
     """me: this incarnation. tag: of the account.
@@ -144,7 +153,7 @@ class Desk:
     pass_done_at: float | None = None
     balances: Balances | None = None
     shortfalls: dict[str, tuple[tuple[Decimal, Decimal], float]] = field(factory=dict)
-    quote_diff: tuple[Decimal, float] | None = None
+    quote_diff: QuoteDiff | None = None
     drift_count: int = 0
     drift_usd: Decimal = Decimal(0)
     settle_samples: list[float] = field(factory=list)

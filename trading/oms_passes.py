@@ -14,7 +14,7 @@ from attrs import evolve
 
 from trading.messages.book import Recovery
 from trading.messages.orders import Balance, Hello, HelloAck, Page, QueryKind, VenueOrder, Withdraw
-from trading.oms_desk import Balances, Desk, Pass
+from trading.oms_desk import Balances, Desk, Pass, QuoteDiff
 from trading.oms_exits import finish_flatten
 from trading.oms_fills import book_listed, reduce_externally
 from trading.oms_orders import listed
@@ -374,10 +374,10 @@ def _quote(d: Desk, total: Decimal, diff: Decimal | None, *, quiet: bool) -> int
         d.quote_diff = None
         return 0
     before = d.quote_diff
-    if before is None or before[0] != diff:
-        d.quote_diff = (diff, d.now.boot_s)
+    if before is None or before.usd != diff:
+        d.quote_diff = QuoteDiff(diff, d.now.boot_s, 1 if before is None else before.passes + 1)
         return 0
-    if d.now.boot_s - before[1] < d.settings.reduction_apart_s - 0.001:
+    if d.now.boot_s - before.seen_at < d.settings.reduction_apart_s - 0.001:
         return 0
     d.quote_diff = None
     book.put_meta(evolve(book.meta, base_quote_usd=total, base_cash_usd=book.meta.cash_usd))

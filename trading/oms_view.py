@@ -18,6 +18,8 @@ from trading.values import ZERO, Purpose, Side
 ENDED_SHOWN_S = 60.0
 ADMITTED_RECENTLY_S = 60.0
 REJECTS_S = 600.0
+UNCONFIRMED_PASSES_MAX = 3
+"""Passes, at least 5 s apart, for two to agree: one that met a second withdrawal, and one that confirms both."""
 
 
 def full_snapshot(d: Desk) -> BookSnapshot:
@@ -28,10 +30,10 @@ def full_snapshot(d: Desk) -> BookSnapshot:
     gap = d.balances.gap if d.balances else None
     # What was booked since the pass has moved cash already; else a fresh purchase would count twice in net asset value.
     expected = book.expected_quote()
-    if expected is not None and d.quote_diff is not None:
-        expected += min(
-            ZERO, d.quote_diff[0]
-        )  # money that seems gone counts at once, money that seems new when it is sure
+    diff = d.quote_diff
+    gone = min(ZERO, diff.usd) if expected is not None and diff is not None else ZERO
+    if expected is not None:
+        expected += gone  # money that seems gone counts at once, money that seems new when it is sure
     moved = expected - gap.quote_total if gap and expected is not None else ZERO
     paid, earned = _seen_cash(d)
     return BookSnapshot(
@@ -49,6 +51,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         counters=_counters(d),
         quote_available_usd=max(ZERO, gap.quote_available + moved - paid) if gap else ZERO,
         quote_total_usd=(gap.quote_total + moved if gap else expected or ZERO) - paid + earned,
+        quote_unconfirmed_usd=gone if diff is not None and diff.passes <= UNCONFIRMED_PASSES_MAX else ZERO,
         foreign=tuple(Foreign(currency=currency, size=size) for currency, size in gap.foreign.items()) if gap else (),
         unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
         admitted_recently=_admitted_recently(d),

@@ -157,6 +157,23 @@ def test_a_withdrawal_is_no_loss_and_a_deposit_no_gain():
     assert [save.key for save in saves(w.effects, "risk_latches")] == ["max_drawdown"]
 
 
+def test_a_fall_in_price_is_a_drawdown_even_while_a_withdrawal_is_not_sure_yet():
+    w = RiskWorld()
+    w.book = book(positions=(position("DOGE-USD", "50"),), cash="5000")
+    w.hear()
+    w.book = evolve(w.book, quote_total_usd=D(4500), quote_unconfirmed_usd=D(-500))
+    w.prices["DOGE-USD"] = 90.0
+    for step in (1, 2, 3):
+        w.quotes(at(step / 10))
+    w.hear(at(0.5))
+    assert w.machine._money.latches == (), "500 USD at the market, and 500 on their way"
+    w.prices["DOGE-USD"] = 76.0
+    for step in (6, 7, 8):
+        w.quotes(at(step / 10))
+    w.hear(at(1.0))
+    assert [latch.code for latch in w.machine._money.latches] == ["max_drawdown"]
+
+
 def test_the_mark_is_saved_when_it_matters_and_not_each_tick():
     w = RiskWorld()
     for step in range(50):

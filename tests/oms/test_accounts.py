@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from tests.decisions.build import RiskWorld
 from tests.oms.host import (
     GATEWAY,
     D,
@@ -119,6 +120,56 @@ def test_deposits_and_withdrawals_are_flows_and_no_pnl() -> None:
     host.run(60.0, answer=quiet_venue(host, *richer))
     assert host.book.flows_usd == D(2_500)
     assert [r["kind"] for r in host.store.rows("flows").values()] == ["deposit"]
+
+
+def risk_of(host: Host, told: int, *, risk: RiskWorld) -> int:
+    """Risk hears every snapshot that oms sent since `told`; how many sends there are now."""
+    for send in host.sent[told:]:
+        if send.role == "risk" and isinstance(send.message, BookSnapshot):
+            risk.say(send.message, host.now)
+    return len(host.sent)
+
+
+def usd(amount: str) -> Balance:
+    return Balance(currency="USD", available=D(amount), hold=D(0))
+
+
+def test_an_ordinary_withdrawal_is_never_a_drawdown_and_lowers_net_asset_value_at_once() -> None:
+    host, risk = Host().active(), RiskWorld()
+    told = risk_of(host, 0, risk=risk)
+    assert host.book.quote_total_usd == D(10_000)
+    seen = set()
+    for _ in range(90):
+        host.run(0.5, answer=quiet_venue(host, usd("8000")))
+        told = risk_of(host, told, risk=risk)
+        seen.add((host.book.quote_total_usd, host.book.flows_usd, host.book.quote_unconfirmed_usd))
+    assert (D(8_000), D(0), D(-2_000)) in seen, "the caps know it before it is sure"
+    assert (D(8_000), D(-2_000), D(0)) in seen
+    assert risk.machine._money.latches == ()
+    assert risk.machine._money.nav_usd == D(8_000)
+
+
+def test_two_withdrawals_in_one_minute_are_no_drawdown_either() -> None:
+    host, risk = Host().active(), RiskWorld()
+    told = risk_of(host, 0, risk=risk)
+    for amount, seconds in (("8500", 32), ("6500", 30)):
+        for _ in range(seconds * 2):
+            host.run(0.5, answer=quiet_venue(host, usd(amount)))
+            told = risk_of(host, told, risk=risk)
+    assert host.book.flows_usd == D(-3_500)
+    assert risk.machine._money.latches == ()
+
+
+def test_money_that_melts_at_every_pass_is_a_drawdown_after_the_third() -> None:
+    host, risk = Host().active(), RiskWorld()
+    told = risk_of(host, 0, risk=risk)
+    left = 8_000
+    for _ in range(120):
+        host.run(0.5, answer=quiet_venue(host, usd(str(left))))
+        left -= 1  # no two passes agree: that is no transfer
+        told = risk_of(host, told, risk=risk)
+    assert [latch.code for latch in risk.machine._money.latches] == ["max_drawdown"]
+    assert host.book.flows_usd == 0
 
 
 def test_ours_without_a_row_is_adopted_as_external_cancelled_and_alerted_and_others_are_not_touched() -> None:

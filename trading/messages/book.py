@@ -120,6 +120,7 @@ class BookSnapshot:
 
     unbooked: (client_order_id, age s) of fills seen but not booked. admitted_recently: proposal ids of the last 60 s.
     balances_complete_boot_s: when the last complete balance pass was answered. flows_usd: deposits - withdrawals so far.
+    quote_unconfirmed_usd: <= 0, in quote_total_usd already: what one pass misses and no second one has judged yet.
     """
 
     version: BookVersion
@@ -144,4 +145,5 @@ class BookSnapshot:
     drift_count: int
     taken_boot_s: float
     cooldowns_complete: bool = True
+    quote_unconfirmed_usd: Decimal = Decimal(0)
     product_id: str | None = None
