@@ -19,6 +19,9 @@ class Regime:
     values: Values = ()
 
 
+TOO_LITTLE = Regime(CHOP, 0.5, (("reason", "too little data"),))
+
+
 def classify(return_7d_pct: float, volatility_pct: float, settings: RegimeSettings) -> Regime:
     """t: 7-day return %, v: annualised volatility %; the tests in the order of domain.md section 9."""
     t, v = return_7d_pct, volatility_pct
@@ -34,10 +37,14 @@ def classify(return_7d_pct: float, volatility_pct: float, settings: RegimeSettin
 
 @define
 class RegimeWatch:
-    """The regime that stands. It becomes worse at once; it becomes better after `hold_bars` hourly bars that agree."""
+    """The regime that stands. It becomes worse at once; it becomes better after `hold_bars` hourly bars that agree.
+
+    Without 168 hours of history the table says chop (domain.md section 9), and that is a finding like any other: what was
+    found before, a fall or a regime of before a hole in the data, does not outlive its hold.
+    """
 
     settings: RegimeSettings
-    now: Regime = Regime(CHOP, 0.5, (("reason", "too little data"),))
+    now: Regime = TOO_LITTLE
     _wish: str = ""
     _agreed: int = 0
     _warm: bool = False
@@ -61,26 +68,20 @@ class RegimeWatch:
 
     def update(self, hours: SignalSeries) -> bool:
         """One closed hour; True when the regime's name changed."""
-        if hours.end_s < self._crash_until_s or not hours.warm_168:
+        if hours.end_s < self._crash_until_s:
             return False
-        found = classify(hours.return_168_pct, hours.volatility_pct, self.settings)
+        warm = hours.warm_168
+        found = classify(hours.return_168_pct, hours.volatility_pct, self.settings) if warm else TOO_LITTLE
         before = self.now.name
-        if found.name == before or not self._warm:
-            self._warm = True
-            self._agreed = 0
-            self.now = found
-            return found.name != before
-        if self._rank(found.name) < self._rank(before):
-            self._agreed = 0
-            self.now = found
-            return True
-        self._agreed = self._agreed + 1 if found.name == self._wish else 1
-        self._wish = found.name
-        if self._agreed < self.settings.hold_bars:
-            return False
+        if found.name != before and self._warm and self._rank(found.name) >= self._rank(before):
+            self._agreed = self._agreed + 1 if found.name == self._wish else 1
+            self._wish = found.name
+            if self._agreed < self.settings.hold_bars:
+                return False
+        self._warm = warm
         self._agreed = 0
         self.now = found
-        return True
+        return found.name != before
 
     def _rank(self, name: str) -> float:
         return self.settings.multiplier.get(name, 1.0)

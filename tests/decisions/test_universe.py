@@ -340,6 +340,40 @@ def test_a_sudden_fall_is_a_crash_at_once_and_is_remembered():
     assert machine._snapshot().regime == "crash"
 
 
+def test_a_sudden_fall_is_over_after_its_hold_even_when_there_is_less_than_a_week_of_history():
+    machine = universe()
+    start = int(T0) // 3600 * 3600
+
+    def five_minutes(n: int, price: float, low: float | None = None) -> str:
+        machine.on_bar(bar(price, start + n * 300, low=low), at((n + 1) * 300))
+        return machine._snapshot().regime
+
+    for n in range(20):
+        five_minutes(n, 100.0)
+    assert five_minutes(20, 96.0, low=94.9) == "crash"
+    fall_end_s = 21 * 300
+    regimes = {n: five_minutes(n, 96.0) for n in range(21, 21 + 12 * 10)}
+    held = [regime for n, regime in regimes.items() if (n + 1) * 300 < fall_end_s + 21_600]
+    assert set(held) == {"crash"}
+    better = next(n for n, regime in regimes.items() if regime == "chop")
+    assert (better + 1) * 300 <= fall_end_s + 21_600 + 2 * 3600 + 3600, "the hold, and two hours that agree"
+    assert machine._snapshot().regime_confidence == 0.5
+
+
+def test_a_regime_of_before_a_hole_in_the_data_is_not_kept_for_a_week():
+    watch = RegimeWatch(RegimeSettings())
+    series = warm([100.0 * (1 - 0.001) ** n for n in range(170)])
+    watch.update(series)
+    assert watch.now.name == "crash"
+    after_s = (170 + 24) * 3600  # a day is missing: the series begins anew
+    names = []
+    for n in range(3):
+        series.update(after_s + n * 3600, 84.0, 84.0, 84.0, 84.0, 10.0)
+        watch.update(series)
+        names.append(watch.now.name)
+    assert names == ["crash", "chop", "chop"]
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([-20.0, -7.0, 0.0, 15.0]), min_size=5, max_size=60))
 def test_a_better_regime_is_never_believed_from_one_bar(moves):
