@@ -82,6 +82,7 @@ def approve(case: Case, marks: Mapping[str, Decimal], groups: Groups, fee_rate: 
                 regime=case.universe.regime,
                 multiplier=entry.size_multiplier * case.catalog.size_multiplier,
                 conviction=proposal.conviction,
+                volatility_pct=proposal.volatility_pct,
                 bound_by=f"cap:{tightest}" if sized.binding == "caps" else sized.binding,
             ),
         ),

@@ -3,7 +3,8 @@
 Pure, in Decimals, and monotone: raising any limit never shrinks the size (a property test holds it there). Formulas:
 domain.md section 10, with two changes. Its line 3 raised small sizes to 0.5 % of NAV whatever the caps said; here only
 `bump_to_min` may raise a size, to the least that the venue takes, and never past a limit. Its risk parity never acted,
-since a 1 % risk at an 8 % stop is 12.5 % of NAV; `risk_per_trade_pct` is a limit beside the others, and shown when it binds.
+since a 1 % risk at an 8 % stop is 12.5 % of NAV, four times any tier's size at any volatility; so the factor of its line 1,
+50 / volatility, shrinks the tier's size too (never raises it), and `risk_per_trade_pct` is a limit beside it (ADR 11).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from trading.values import ZERO, ceil_to_increment, floor_to_increment
 class SizingSettings:
     """risk_per_trade_pct: NAV lost when the stop is hit, at volatility 50. order_usd_min/max: of one order, before fee.
 
-    volatility_reference_pct: annualised; sizes shrink above it. depth_multiple: the book must hold that many times the
+    volatility_reference_pct: annualised; at twice of it sizes are half, below it whole. depth_multiple: the book must hold that many times the
     order within 20 bps. bump_to_min: a wish below the venue's minimum is raised to it, if every limit takes that.
     """
 
@@ -69,10 +70,13 @@ class Sized:
 
 def wish_usd(inputs: SizingInputs, settings: SizingSettings) -> tuple[Decimal, str]:
     """The size that tier, conviction, regime and risk per trade ask for, before any room."""
-    tier_usd = inputs.nav_usd * inputs.base_pct / 100 * inputs.size_factor * inputs.multiplier * inputs.conviction
     calm = settings.volatility_reference_pct / max(inputs.volatility_pct, settings.volatility_floor_pct)
+    tier_usd = inputs.nav_usd * inputs.base_pct / 100 * inputs.size_factor * inputs.multiplier * inputs.conviction
+    tier_usd *= min(Decimal(1), calm)
     risk_usd = inputs.nav_usd * settings.risk_per_trade_pct / inputs.stop_pct * calm
-    return (risk_usd, "risk_per_trade") if risk_usd < tier_usd else (tier_usd, "tier_base")
+    if risk_usd < tier_usd:
+        return risk_usd, "risk_per_trade"
+    return tier_usd, "tier_base" if calm >= 1 else "volatility"
 
 
 def least_usd(product: Product, fee_rate: Decimal, limit_price: Decimal, settings: SizingSettings) -> Decimal:

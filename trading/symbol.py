@@ -58,9 +58,15 @@ REPEAT_S = 0.5
 PLANS_KEPT = 32
 
 
-def conviction_of(signal: Signal, confidence_factor: float, boosts: float, settings: ConvictionSettings) -> float:
-    """clamp01(base + .5 strength + .3 confidence + boosts) x the rule's confidence factor (domain.md section 8)."""
-    raw = settings.base + settings.strength * signal.strength + settings.confidence * signal.confidence + boosts
+def conviction_of(
+    signal: Signal, confidence_factor: float, boosts: float, settings: ConvictionSettings, *, regime: str
+) -> float:
+    """clamp01(base + .5 strength + .3 confidence + boosts) x the rule's confidence factor (domain.md section 8).
+
+    A signal is believed more in a bull market and less in chop (section 3.4).
+    """
+    confidence = max(0.0, min(1.0, signal.confidence + settings.regime_confidence.get(regime, 0.0)))
+    raw = settings.base + settings.strength * signal.strength + settings.confidence * confidence + boosts
     return max(0.0, min(1.0, raw)) * confidence_factor
 
 
@@ -222,7 +228,7 @@ class SymbolMachine(QuietMachine):
         hour = view.signal
         if not hour.ready:
             return candidates
-        quiet = hour.atr_ratio < self._settings.triggers.atr_ratio_min
+        quiet = hour.atr_ratio < self._settings.triggers.atr_ratio_min.get(view.regime, 0.0)
         for one in self._on_signal:
             if (quiet and one.needs_atr) or view.tier not in one.tiers:
                 continue
@@ -253,7 +259,7 @@ class SymbolMachine(QuietMachine):
         assert product is not None
         rule = signal.rule or one.rule
         boosts = boosts_of(self.view, settings.conviction)
-        conviction = conviction_of(signal, rule.confidence_factor, boosts, settings.conviction)
+        conviction = conviction_of(signal, rule.confidence_factor, boosts, settings.conviction, regime=self.view.regime)
         if conviction < settings.conviction.propose_min:
             return self._log.no_trade(
                 NO_PROPOSALS,

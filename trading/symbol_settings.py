@@ -43,7 +43,10 @@ class EntrySettings:
 
 @frozen(kw_only=True)
 class ConvictionSettings:
-    """Conviction = clamp01(base + strength x + confidence x + boosts), times the rule's confidence factor (section 8)."""
+    """Conviction = clamp01(base + strength x + confidence x + boosts), times the rule's confidence factor (section 8).
+
+    regime_confidence: regime -> what it adds to a signal's confidence (section 3.4).
+    """
 
     base: float = 0.0
     strength: float = 0.5
@@ -54,6 +57,7 @@ class ConvictionSettings:
     boost_bounce: float = 0.04
     boost_t1: float = 0.02
     propose_min: float = 0.30
+    regime_confidence: dict[str, float] = field(factory=lambda: {"bull": 0.05, "chop": -0.10})
 
 
 def _regime_denies() -> dict[str, tuple[str, ...]]:

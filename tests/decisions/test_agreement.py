@@ -130,7 +130,8 @@ def test_upkeep_without_marks_or_nav_sells_nothing():
 def decisions(bars) -> list[str]:
     names = ("price_move", "volume_spike", "breakout", "momentum", "reversal", "mean_reversion")
     chosen = SymbolSettings(
-        strategies={name: StrategySettings(enabled=True) for name in names}, triggers=TriggerSettings(atr_ratio_min=0.9)
+        strategies={name: StrategySettings(enabled=True) for name in names},
+        triggers=TriggerSettings(atr_ratio_min={"chop": 0.9}),
     )
     machine = SymbolMachine(product_id="BTC-USD", settings=chosen, me=ME, strategies=collect())
     for message in (universe_of(("BTC-USD",)), catalog_of(("BTC-USD",), at()), book(product_id="BTC-USD")):

@@ -149,7 +149,7 @@ def test_a_tick_of_one_snapshot_fires_neither_stop_nor_target_anywhere_in_the_re
 def test_no_proposal_leaves_a_symbol_in_regime_crash():
     names = ("price_move", "volume_spike", "breakout", "momentum", "reversal", "mean_reversion")
     chosen = SymbolSettings(
-        strategies={name: StrategySettings(enabled=True) for name in names}, triggers=TriggerSettings(atr_ratio_min=0.0)
+        strategies={name: StrategySettings(enabled=True) for name in names}, triggers=TriggerSettings(atr_ratio_min={})
     )
     counts = {}
     for regime in ("chop", "crash"):

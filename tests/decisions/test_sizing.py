@@ -60,12 +60,22 @@ def test_the_size_is_tier_times_factors_times_conviction():
         ({"available_usd": D(50)}, "available_balance"),
         ({"depth_usd": D(500)}, "depth"),
         ({"notional_usd_max": D(50)}, "proposal"),
-        ({"volatility_pct": D(800), "stop_pct": D(12)}, "risk_per_trade"),
+        ({"stop_pct": D(80)}, "risk_per_trade"),
+        ({"volatility_pct": D(100)}, "volatility"),
         ({"product": product(base_size_max=D("0.5"))}, "base_size_max"),
     ],
 )
 def test_the_binding_limit_is_named(change, binding):
     assert size(inputs(**change), SizingSettings()).binding == binding
+
+
+@pytest.mark.parametrize(
+    ("volatility", "usd"),
+    [(5, 144), (50, 144), (60, 120), (100, 72), (200, 36)],
+    ids=["calm", "at the reference", "a little more", "twice", "the most that is measured"],
+)
+def test_a_wild_product_gets_a_smaller_order_with_the_shipped_settings_and_a_calm_one_no_larger(volatility, usd):
+    assert size(inputs(volatility_pct=D(volatility)), SizingSettings()).notional_usd == D(usd)
 
 
 def test_no_order_is_larger_than_the_largest_order():
@@ -161,7 +171,7 @@ def within_all(one: SizingInputs) -> None:
     assert found.notional_usd <= one.notional_usd_max
     assert found.notional_usd * 10 <= one.depth_usd
     assert found.notional_usd >= max(D(5), one.product.quote_size_min)
-    assert found.notional_usd <= wish_usd(one, SizingSettings())[0] or found.binding != "tier_base"
+    assert found.notional_usd <= wish_usd(one, SizingSettings())[0] or found.binding not in {"tier_base", "volatility"}
 
 
 @settings(deadline=None)

@@ -23,8 +23,8 @@ from trading.strategies.price_move import price_move
 from trading.strategies.registry import StrategySettings, collect, default_strategies, enabled
 from trading.strategies.reversal import confirmations, reversal
 from trading.strategies.volume_spike import volume_spike
-from trading.symbol import SymbolMachine
-from trading.symbol_settings import SymbolSettings
+from trading.symbol import SymbolMachine, conviction_of
+from trading.symbol_settings import ConvictionSettings, SymbolSettings
 
 HOUR = 3600
 
@@ -74,6 +74,44 @@ def test_momentum_is_signed_and_steady():
     assert falling.rule.stop_pct == D(10)
     assert momentum.evaluate(hours(rising, regime="bear")) is None, "in a bear market only dips pass"
     assert momentum.evaluate(hours(FLAT)) is None
+
+
+@pytest.mark.parametrize(
+    ("regime", "return_pct", "fires"),
+    [("bull", 1.6, True), ("chop", 1.6, False), ("chop", 2.1, True), ("bear", 2.4, False)],
+)
+def test_momentum_has_a_regime_factor_of_its_own(regime, return_pct, fires):
+    steady = [100.0 * (1 + return_pct / 100) ** (n / 24) for n in range(40)]
+    assert (momentum.evaluate(hours(steady, regime=regime)) is not None) is fires
+
+
+def test_a_bear_market_asks_a_breakout_for_more_volume_and_a_bull_market_for_less():
+    def breaks(volume: float, regime: str) -> bool:
+        return breakout.evaluate(hours([*FLAT, 101.0], [*[10.0] * 40, volume], regime=regime)) is not None
+
+    assert [breaks(9.5, name) for name in ("bull", "chop", "bear")] == [True, False, False]
+    assert [breaks(10.5, name) for name in ("bull", "chop", "bear")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("regime", "atr_ratio", "asked"),
+    [("chop", 1.06, True), ("chop", 1.04, False), ("bear", 1.19, False), ("bear", 1.21, True)],
+)
+def test_hourly_triggers_rest_in_a_market_that_is_quiet_for_its_regime(regime, atr_ratio, asked):
+    settings = SymbolSettings(strategies={"volume_spike": StrategySettings(enabled=True)})
+    machine = SymbolMachine(product_id="BTC-USD", settings=settings, me=(1, 1), strategies=collect())
+    machine.view.signal = hours([*FLAT, 103.0], [*[10.0] * 40, 40.0]).signal
+    machine.view.signal.atr_ratio = atr_ratio
+    machine.view.set_regime(regime, relaxed=False)
+    assert bool(machine._hourly(None)) is asked
+
+
+def test_a_signal_is_believed_more_in_a_bull_market_and_less_in_chop():
+    signal = Signal(strength=0.6, confidence=0.7, change_pct=1.0, reason="")
+    found = {
+        name: conviction_of(signal, 1.0, 0.0, ConvictionSettings(), regime=name) for name in ("bull", "chop", "bear")
+    }
+    assert found == pytest.approx({"bull": 0.525, "chop": 0.48, "bear": 0.51})
 
 
 def test_mean_reversion_needs_distance_and_a_quiet_regime():
@@ -193,7 +231,7 @@ def test_the_documented_example_of_ten_lines_runs_and_proposes():
     strategies = collect([module])
     assert strategies[-1].name == "gap_up"
     settings = SymbolSettings(
-        strategies={"gap_up": StrategySettings(enabled=True)}, triggers=TriggerSettings(atr_ratio_min=0.0)
+        strategies={"gap_up": StrategySettings(enabled=True)}, triggers=TriggerSettings(atr_ratio_min={})
     )
     machine = SymbolMachine(product_id="BTC-USD", settings=settings, me=(1, 1), strategies=strategies)
     start = int(T0) // HOUR * HOUR

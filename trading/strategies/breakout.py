@@ -18,7 +18,8 @@ def breakout(view: MarketView) -> Signal | None:
     triggers = view.triggers
     if ceiling <= 0.0 or hour.close < triggers.breakout_share * ceiling or hour.change_pct <= 0.0:
         return None
-    if hour.volume_ratio < triggers.breakout_volume_ratio:
+    threshold = triggers.breakout_volume_ratio * view.factor(triggers.breakout_factor)
+    if hour.volume_ratio < threshold:
         return None
     return Signal(
         strength=0.7,
@@ -30,5 +31,6 @@ def breakout(view: MarketView) -> Signal | None:
             high_24h=ceiling,
             share_min=triggers.breakout_share,
             volume_ratio_1h=round(hour.volume_ratio, 2),
+            threshold_ratio=threshold,
         ),
     )

@@ -19,7 +19,7 @@ early as possible. It never decides a size or sends anything; risk judges what b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from attrs import field, frozen
@@ -67,9 +67,10 @@ class Signal:
 class TriggerSettings:
     """Thresholds of the built-in strategies, percent numbers and ratios, before the regime's factor.
 
-    threshold_factor: regime -> factor on the thresholds of moves and volumes (domain.md section 7; of the seed's three
-    contradicting tables the one of factors is kept). fallback_after_bars: hours without any trigger after which
-    thresholds shrink by `fallback_relax` (0: never).
+    threshold_factor, momentum_factor, breakout_factor: regime -> factor on thresholds: of moves and volumes; of the 24-hour
+    return; of a breakout's volume (domain.md section 7; of the seed's three contradicting tables the one of factors is
+    kept, ADR 11). atr_ratio_min: regime -> what ATR14 must be of its own median, else hourly triggers rest (not named: they never do).
+    fallback_after_bars: hours without any trigger after which thresholds shrink by `fallback_relax` (0: never).
     """
 
     move_15m_pct: float = 1.5
@@ -90,9 +91,11 @@ class TriggerSettings:
     mean_reversion_z: float = -1.2
     mean_reversion_stop_atr: float = 1.2
     mean_reversion_target_atr: float = 1.8
-    atr_ratio_min: float = 1.1
+    atr_ratio_min: dict[str, float] = field(factory=lambda: {"bull": 1.2, "chop": 1.05, "bear": 1.2, "crash": 1.2})
     score_min: float = 0.2
     threshold_factor: dict[str, float] = field(factory=lambda: {"bull": 0.8, "chop": 1.0, "bear": 1.2, "crash": 1.5})
+    momentum_factor: dict[str, float] = field(factory=lambda: {"bull": 0.75, "chop": 1.0, "bear": 1.25, "crash": 1.5})
+    breakout_factor: dict[str, float] = field(factory=lambda: {"bull": 0.9, "chop": 1.0, "bear": 1.1, "crash": 1.3})
     fallback_after_bars: int = 0
     fallback_relax: float = 0.3
 
@@ -145,6 +148,10 @@ class MarketView:
     def threshold_factor(self) -> float:
         """What the regime (and the fallback) does to thresholds of moves and volumes."""
         return self._factor
+
+    def factor(self, by_regime: Mapping[str, float]) -> float:
+        """As `threshold_factor`, for a threshold with a table of its own."""
+        return by_regime.get(self.regime, 1.0) * self._relaxed
 
     @property
     def newest(self) -> FineSeries | MoveSeries:

@@ -16,7 +16,7 @@ def momentum(view: MarketView) -> Signal | None:
     hour = view.signal
     change = hour.return_24_pct
     triggers = view.triggers
-    threshold = triggers.momentum_return_pct * view.threshold_factor
+    threshold = triggers.momentum_return_pct * view.factor(triggers.momentum_factor)
     if -threshold < change < threshold:
         return None
     if change > 0.0:
