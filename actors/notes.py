@@ -15,6 +15,8 @@ from trading.values import utc_text
 
 AUDITED = frozenset({"decision", "order", "fill", "recovery", "command", "alert", "kill", "reconcile"})
 PEOPLE = ("operator", "console")
+REPEATS = frozenset({"standing"})
+"""Kinds that repeat what was recorded when it changed: for those who look on, neither for the log nor for the audit chain."""
 
 
 class People:
@@ -28,16 +30,16 @@ class People:
 
     def note(self, note: Note, now: Instant) -> None:
         values = jsonable(note.values)
-        text = str(values.get("text") or values.get("code") or note.kind)
-        logger.bind(kind=note.kind, at=utc_text(now.venue_s), config_hash=self._plan.config_hash, values=values).info(
-            text
-        )
+        if note.kind not in REPEATS:
+            text = str(values.get("text") or values.get("code") or note.kind)
+            bound = {"at": utc_text(now.venue_s), "config_hash": self._plan.config_hash, "values": values}
+            logger.bind(kind=note.kind, **bound).info(text)
         if note.kind in AUDITED:
             self._record(note.kind, values, now)
         noted = Noted(
             at_s=now.venue_s, role=self._role, kind=note.kind, values=values, config_hash=self._plan.config_hash
         )
-        for role in (*PEOPLE, "main"):
+        for role in PEOPLE if note.kind in REPEATS else (*PEOPLE, "main"):
             if role != self._role:
                 self._tell(role, noted)
 

@@ -108,6 +108,7 @@ class SymbolActor(MachineActor):
             me=self.incarnation,
             strategies=collect(load_folder(folder)) if folder is not None else collect(),
             config_hash=self.plan.config_hash,
+            tells=True,
         )
 
 

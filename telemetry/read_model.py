@@ -70,6 +70,7 @@ class ReadModel:
         self.conditions: dict[str, Condition] = {}
         self.decisions: deque[Answer] = deque(maxlen=DECISIONS_KEPT)
         self.why: dict[str, deque[Answer]] = {}
+        self.standing: dict[str, Answer] = {}
         self.fills: deque[Answer] = deque(maxlen=DECISIONS_KEPT)
         self.recoveries: deque[Answer] = deque(maxlen=20)
         self.no_trade_counts: Counter[str] = Counter()
@@ -126,6 +127,8 @@ class ReadModel:
                 self.no_trade_counts[str(note.values.get("code", ""))] += 1
                 product = str(note.values.get("product_id", ""))
                 self.why.setdefault(product, deque(maxlen=WHY_KEPT)).append(record)
+            case "standing":
+                self.standing[str(note.values.get("product_id", ""))] = record
             case "fill":
                 self.fills.append(record)
             case "recovery":
@@ -350,11 +353,13 @@ class ReadModel:
             raise ValueError(
                 f"{product!r} is not a symbol of this bot; it has: {', '.join(sorted(known)) or 'none yet'}"
             )
-        return {
-            "product_id": product,
-            "decisions": list(self.why.get(product, ())),
-            "counts": dict(self.no_trade_counts),
-        }
+        decisions, standing = list(self.why.get(product, ())), self.standing.get(product)
+        if standing is None:
+            return {"product_id": product, "decisions": decisions, "standing": None, "counts": {}}
+        counts = standing["counts"]
+        often = ", ".join(f"{code} {n}" for code, n in sorted(counts.items(), key=lambda one: -one[1]))
+        now_so = {**standing, "text": f"stands; evaluations so far: {often}"}
+        return {"product_id": product, "decisions": [*decisions, now_so], "standing": standing, "counts": counts}
 
     def conditions_answer(self) -> list[Answer]:
         return [

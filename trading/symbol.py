@@ -2,7 +2,8 @@
 
 It decides nothing that concerns money: sizes, caps, stops of loss and every enforcement are risk's. It looks after its
 own data (ages, order, jumps), its triggers, its cooldown slice of the book, and the re-quotes of its own ended intents.
-Every evaluation ends in a proposal or a code; a record is written when the code changes, counts are kept.
+Every evaluation ends in a proposal or a code; a record is written when the code changes, counts are kept, and where
+people look on (`tells`), the verdict that stands is told again every 10 s.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ from trading.messages.book import BookOrder, BookSnapshot
 from trading.messages.control import CatalogSnapshot, KillSnapshot, UniverseEntry, UniverseSnapshot
 from trading.messages.decisions import ExitAdvice, Proposal, Values, Verdict
 from trading.messages.market import Bar, Quote
+from trading.nearest import nearest
 from trading.product import Product
+from trading.publish import PEOPLE, SLOW_S, jitter
 from trading.strategies.interface import MOVE as ON_MOVE
 from trading.strategies.interface import QUOTE as ON_QUOTE
 from trading.strategies.interface import SIGNAL as ON_SIGNAL
@@ -95,6 +98,7 @@ class SymbolMachine(QuietMachine):
         me: Incarnation,
         strategies: Sequence[Strategy],
         config_hash: str = "",
+        tells: bool = False,
     ) -> None:
         self.role = f"symbol:{product_id}"
         self.product_id = product_id
@@ -121,6 +125,8 @@ class SymbolMachine(QuietMachine):
         self._quiet_until: dict[str, float] = {}
         self._last_ids: dict[str, str] = {}
         self._log = CodeLog(product_id)
+        self._tells = tells
+        self._told_n = 0
         self._forming = FormingVolume()
         self._quiet_bars = 0
         self._advice_n = 0
@@ -132,7 +138,7 @@ class SymbolMachine(QuietMachine):
         return (self.product_id,)
 
     def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
-        return ()
+        return self._tell_standing(now)
 
     def handle(self, message: object, now: Instant) -> Effects:
         match message:
@@ -150,6 +156,10 @@ class SymbolMachine(QuietMachine):
                 return self._repeat(now)
             case PeerRestarted(role="risk") if self._open is not None:
                 return self._repeat(now)
+            case Woke(key="standing"):
+                return self._tell_standing(now)
+            case PeerRestarted(role=role) if role in PEOPLE:
+                return self._tell_standing(now)
             case KillSnapshot() | PeerRestarted() | Woke():
                 pass  # permissions are enforced where they act: at risk, oms and gateway
         return ()
@@ -181,7 +191,7 @@ class SymbolMachine(QuietMachine):
         if self._log.code is NO_CANDIDATES:
             self._log.same += 1
             return ()
-        return self._log.no_trade(NO_CANDIDATES, now)
+        return self._log.no_trade(NO_CANDIDATES, now, self._nearest)
 
     def on_bar(self, bar: Bar, now: Instant) -> Effects:
         closed = self._candles.add(bar)
@@ -216,7 +226,7 @@ class SymbolMachine(QuietMachine):
             if closed & SIGNAL:
                 self._quiet_bars += 1
                 self._set_fallback()
-            effects = self._log.no_trade(NO_CANDIDATES, now)
+            effects = self._log.no_trade(NO_CANDIDATES, now, self._nearest)
         else:
             self._quiet_bars = 0
             self._set_fallback()
@@ -326,8 +336,15 @@ class SymbolMachine(QuietMachine):
                 return "per_symbol_cooldown", measured(
                     kind=cooldown.kind, reason=cooldown.reason, left_s=round(cooldown.until_s - now.venue_s, 1)
                 )
-        if any(order.ended is None and order.purpose == "entry" for order in self._mine(book)):
-            return "pending_buy_exists", ()
+        for order in self._mine(book):
+            if order.ended is None and order.purpose == "entry":
+                return "pending_buy_exists", measured(
+                    client_order_id=order.client_order_id,
+                    status=order.status,
+                    limit_price=order.limit_price,
+                    base_size=order.base_size,
+                    filled_size=order.filled_size,
+                )
         if not self._settings.pyramiding:
             for position in book.positions:
                 if position.product_id == self.product_id and not position.dust:
@@ -419,6 +436,18 @@ class SymbolMachine(QuietMachine):
         return requote_of(parent, order, price, quote, now, entry=self._settings.entry)
 
     # -- what people learn -----------------------------------------------------------------------------------------
+
+    def _tell_standing(self, now: Instant) -> Effects:
+        """Whoever begins to listen after the one record of a calm market learns within 10 s what stands, and how often."""
+        if not self._tells:
+            return ()
+        self._told_n += 1
+        values = self._nearest() if self._log.code == NO_CANDIDATES else self._log.values
+        again = Wake("standing", now.boot_s + SLOW_S * jitter(self.role, self._told_n))
+        return (*self._log.standing(values), again)
+
+    def _nearest(self) -> Values:
+        return nearest(self.view, hourly=bool(self._on_signal))
 
     def _suspect(self, price: float, now: Instant) -> Effects:
         if self._log.code is OUTLIER:

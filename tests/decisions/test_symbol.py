@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from attrs import evolve
 
@@ -23,7 +25,7 @@ from tests.decisions.build import (
     sends,
     universe_of,
 )
-from trading.machine import PeerRestarted, Woke
+from trading.machine import PeerRestarted, Wake, Woke
 from trading.messages.decisions import Proposal, Verdict
 from trading.strategies.registry import StrategySettings, collect
 from trading.symbol import SymbolMachine
@@ -352,3 +354,47 @@ def test_a_backfilled_bar_decides_nothing():
     machine = symbol()
     effects = machine.on_bar(bar(103.0, T0, volume=300.0, open_=100.0, backfill=True), at(301))
     assert list(effects) == []
+
+
+def test_a_calm_market_names_its_nearest_miss_and_a_pending_order_its_own_numbers():
+    machine = symbol()
+    record = notes(machine.on_quote(quote(100.4, at()), at()))[-1]
+    assert record["code"] == "no_candidates_from_triggers"
+    assert {"change_15m_pct", "threshold_15m_pct", "change_60m_pct", "threshold_60m_pct", "volume_ratio_15m"} <= set(
+        record["values"]
+    )
+    assert float(record["values"]["threshold_15m_pct"]) == 1.5
+    machine = symbol()
+    machine.handle(book(product_id="BTC-USD", orders=(entry_order(),)), at())
+    record = notes(rise(machine))[-1]
+    assert record["code"] == "pending_buy_exists"
+    assert record["values"]["client_order_id"] == "bh-test-BTC-USD"
+
+
+def test_who_begins_to_listen_late_hears_what_stands_and_how_often_and_nothing_is_written_again():
+    machine = SymbolMachine(product_id="BTC-USD", settings=SymbolSettings(), me=ME, strategies=collect(), tells=True)
+    wakes = [one for one in machine.recover({}, at()) if isinstance(one, Wake)]
+    written, told = [], []
+    for step in range(60_000):  # a thousand quotes a second for a minute
+        now = at(step / 1000)
+        written += notes(machine.on_quote(quote(100, now), now))
+        if now.boot_s >= wakes[-1].at_boot_s:
+            effects = machine.handle(Woke("standing"), now)
+            wakes += [one for one in effects if isinstance(one, Wake)]
+            told += notes(effects, "standing")
+    assert len(written) == 1
+    assert 5 <= len(told) <= 7
+    assert told[-1]["code"] == "no_candidates_from_triggers"
+    assert told[-1]["seen"] > 50_000
+    assert told[-1]["counts"] == {"no_candidates_from_triggers": told[-1]["seen"]}
+    assert "change_15m_pct" in told[-1]["values"]
+    assert len({round(later.at_boot_s - one.at_boot_s, 3) for one, later in itertools.pairwise(wakes)}) > 3
+    at_once = notes(machine.handle(PeerRestarted("console", (2, 1)), at(60)), "standing")
+    assert [one["seen"] for one in at_once] == [60_000]
+
+
+def test_where_nobody_looks_on_nothing_is_repeated():
+    machine = symbol()
+    machine.on_quote(quote(100, at()), at())
+    assert machine.handle(Woke("standing"), at(10)) == ()
+    assert machine.handle(PeerRestarted("console", (2, 1)), at(10)) == ()

@@ -11,6 +11,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from rich.console import Console
 
+from actors.notes import People
+from actors.plan import RunPlan
 from telemetry.log import redact
 from telemetry.metrics import exposition
 from telemetry.page import make_app
@@ -18,8 +20,9 @@ from telemetry.read_model import ReadModel
 from telemetry.terminal import PlainView
 from telemetry.view import Local, draw
 from tests.telemetry.samples import NOW_S, book, everything, order, quote
+from trading.machine import Instant, Note
 from trading.messages.book import Recovery
-from trading.messages.control import Condition, KillSnapshot
+from trading.messages.control import Condition, KillSnapshot, Noted
 
 
 def told(*more: tuple[str, object]) -> ReadModel:
@@ -71,6 +74,38 @@ def test_every_answer_is_json() -> None:
         json.dumps(model.answer(command))
     json.dumps(model.answer("why", {"symbol": "SOL-USD"}))
     assert model.answer("pid", {"role": "oms"}) == {"role": "oms", "pid": 12}
+
+
+def test_why_ends_with_the_verdict_that_stands_and_its_counts() -> None:
+    counts = {"no_candidates_from_triggers": 5321, "stale_quote": 2}
+    values = {
+        "product_id": "SOL-USD",
+        "code": "no_candidates_from_triggers",
+        "text": "",
+        "values": {"change_15m_pct": "0.31", "threshold_15m_pct": "1.5"},
+        "seen": 5321,
+        "counts": counts,
+    }
+    note = Noted(at_s=NOW_S, role="symbol:SOL-USD", kind="standing", values=values, config_hash="cafe")
+    model = told(("symbol:SOL-USD", note), ("symbol:SOL-USD", note))
+    answer = model.answer("why", {"symbol": "SOL-USD"})
+    assert answer["counts"] == counts
+    last = answer["decisions"][-1]
+    assert (last["code"], last["values"]["change_15m_pct"]) == ("no_candidates_from_triggers", "0.31")
+    assert "no_candidates_from_triggers 5321" in last["text"]
+    assert len(answer["decisions"]) == 1 + len(told().answer("why", {"symbol": "SOL-USD"})["decisions"])
+
+
+def test_a_standing_verdict_goes_to_those_who_look_on_and_to_no_file(tmp_path) -> None:
+    heard: list[tuple[str, object]] = []
+    people = People(
+        RunPlan(data_dir=tmp_path, env="staging", mode="paper"), "symbol:BTC-USD", lambda *one: heard.append(one)
+    )
+    people.note(Note("standing", {"product_id": "BTC-USD", "code": "x", "values": {}}), Instant(NOW_S, True, 1.0))
+    assert [role for role, _ in heard] == ["operator", "console"]
+    assert list(tmp_path.rglob("*")) == []
+    people.note(Note("decision", {"product_id": "BTC-USD", "code": "x", "values": {}}), Instant(NOW_S, True, 1.0))
+    assert [one.name for one in tmp_path.rglob("*.jsonl")] == ["symbol_BTC-USD.jsonl"]
 
 
 def test_an_older_book_never_replaces_a_newer_one() -> None:
