@@ -15,6 +15,8 @@ from trading.strategies.interface import Rule, Signal, Strategy
 from trading.symbol_settings import MARKETABLE, EntrySettings
 from trading.values import Side, ceil_to_increment, derived_id, floor_to_increment
 
+TAKER_TOLERANCE_BPS = 2.0
+
 
 @frozen
 class EntryPrice:
@@ -22,22 +24,38 @@ class EntryPrice:
     post_only: bool
 
 
-def entry_price(quote: Quote, product: Product, entry: EntrySettings, *, last: bool) -> EntryPrice:
+@frozen
+class TakerCost:
+    """What taking may cost and does: fee_rate as a fraction, bps_max of the product's tier (None: not known, nothing crosses)."""
+
+    fee_rate: Decimal
+    bps_max: float | None
+
+    def fits(self, quote: Quote) -> bool:
+        """Half the spread (what crossing costs against mid) and the fee are within the budget (domain.md section 12)."""
+        if self.bps_max is None:
+            return False
+        return quote.spread_bps / 2 + float(self.fee_rate) * 10_000 <= self.bps_max + TAKER_TOLERANCE_BPS
+
+
+def entry_price(quote: Quote, product: Product, entry: EntrySettings, *, requote: int, taker: TakerCost) -> EntryPrice:
     """The limit of a buy. Maker joins the best bid; marketable pays the ask and at most the tolerance on top.
 
-    The last try of a maker plan is marketable when `ioc_fallback` says so and half the spread (what crossing costs
-    against mid) is within the taker budget; the fee belongs to risk's numbers.
+    Each re-quote of a maker plan goes further into the spread, at most to a tick below the ask; the last try is
+    marketable when `ioc_fallback` says so and its cost fits.
     """
     tick = product.price_increment
     crossing = entry.style == MARKETABLE
-    if last and entry.ioc_fallback and not crossing:
-        crossing = Decimal(f"{quote.spread_bps / 2:.4f}") <= entry.taker_cost_bps_max
+    if requote >= entry.requotes_max and entry.ioc_fallback and not crossing:
+        crossing = taker.fits(quote)
     if crossing:
         tolerance = Decimal(1) + Decimal(f"{entry.marketable_tolerance_bps:.4f}") / 10_000
         # Never below the ask: a coarse tick must not turn a crossing order into a resting one.
         limit = max(floor_to_increment(quote.ask * tolerance, tick), ceil_to_increment(quote.ask, tick))
         return EntryPrice(limit, post_only=False)
-    return EntryPrice(floor_to_increment(quote.bid, tick), post_only=True)
+    wished = quote.ask - (quote.ask - quote.bid) * entry.price_decay**requote
+    limit = max(quote.bid, min(wished, quote.ask - tick))
+    return EntryPrice(floor_to_increment(limit, tick), post_only=True)
 
 
 def proposal_of(
@@ -49,6 +67,7 @@ def proposal_of(
     now: Instant,
     *,
     entry: EntrySettings,
+    taker: TakerCost,
     conviction: float,
     volatility_pct: float,
     wild: bool,
@@ -59,7 +78,7 @@ def proposal_of(
     """stamp: bar end or quote's exchange time: the same decision twice is one proposal (protocol section 1 rule 1)."""
     trigger = signal.trigger or one.name
     proposal_id = derived_id(product.product_id, Side.BUY.value, trigger, stamp)
-    price = entry_price(quote, product, entry, last=entry.requotes_max == 0)
+    price = entry_price(quote, product, entry, requote=0, taker=taker)
     life_s = (entry.requotes_max + 1) * (entry.ttl_s / now.speed + 5.0)
     return Proposal(
         proposal_id=proposal_id,
@@ -83,7 +102,7 @@ def proposal_of(
             requotes_max=entry.requotes_max,
             price_decay=entry.price_decay,
             ioc_fallback=entry.ioc_fallback,
-            taker_cost_bps_max=entry.taker_cost_bps_max,
+            taker_cost_bps_max=Decimal(f"{taker.bps_max or 0.0:.4f}"),
         ),
         quote_exchange_s=quote.exchange_s,
         quote_received_boot_s=quote.received_boot_s,

@@ -263,6 +263,11 @@ def _sizes(config: Composed) -> Iterator[Finding]:
         yield Finding(
             "oms.fee_rate", f"{config.oms.fee_rate} and risk.fee_rate_fallback {config.risk.fee_rate_fallback} disagree"
         )
+    if config.symbol.entry.fee_rate != config.risk.fee_rate_fallback:
+        yield Finding(
+            "symbol.entry.fee_rate",
+            f"{config.symbol.entry.fee_rate} and risk.fee_rate_fallback {config.risk.fee_rate_fallback} disagree",
+        )
     if not ZERO <= config.risk.fee_rate_fallback < Decimal("0.05"):
         yield Finding(
             "risk.fee_rate_fallback", f"{config.risk.fee_rate_fallback} is no fraction below 0.05 (0.006 = 0.6 %)"
@@ -271,6 +276,8 @@ def _sizes(config: Composed) -> Iterator[Finding]:
 
 def _entries(config: Composed) -> Iterator[Finding]:
     entry, conviction = config.symbol.entry, config.symbol.conviction
+    if not ZERO < entry.price_decay <= 1:
+        yield Finding("symbol.entry.price_decay", f"{entry.price_decay} is no share above 0 and at most 1")
     if entry.style not in (MAKER, MARKETABLE):
         yield Finding("symbol.entry.style", f"{entry.style!r} is not one of {MAKER}, {MARKETABLE}")
     if not 0 < entry.valid_s <= 2:

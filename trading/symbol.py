@@ -23,7 +23,8 @@ from trading.data_guards import (
     quote_values,
 )
 from trading.denied import measured
-from trading.entries import entry_price, proposal_of, requote_of
+from trading.entries import TakerCost, entry_price, proposal_of, requote_of
+from trading.fees import rate_to_assume
 from trading.forming import FormingVolume
 from trading.machine import (
     Effect,
@@ -42,6 +43,7 @@ from trading.messages.book import BookOrder, BookSnapshot
 from trading.messages.control import CatalogSnapshot, KillSnapshot, UniverseEntry, UniverseSnapshot
 from trading.messages.decisions import ExitAdvice, Proposal, Values, Verdict
 from trading.messages.market import Bar, Quote
+from trading.messages.orders import Fees
 from trading.nearest import nearest
 from trading.product import Product
 from trading.publish import PEOPLE, SLOW_S, jitter
@@ -117,6 +119,7 @@ class SymbolMachine(QuietMachine):
         self._on_signal = tuple(one for one in acting if ON_SIGNAL in one.on)
         self._quote: Quote | None = None
         self._product: Product | None = None
+        self._fees: Fees | None = None
         self._entry: UniverseEntry | None = None
         self._slice: BookSnapshot | None = None
         self._open: Proposal | None = None
@@ -152,6 +155,7 @@ class SymbolMachine(QuietMachine):
                 self.view.set_regime(message.regime, relaxed=self._relaxed())
             case CatalogSnapshot():
                 self._product = next((one for one in message.products if one.product_id == self.product_id), None)
+                self._fees = message.fees
             case Woke(key="proposal"):
                 return self._repeat(now)
             case PeerRestarted(role="risk") if self._open is not None:
@@ -284,6 +288,7 @@ class SymbolMachine(QuietMachine):
             product,
             now,
             entry=settings.entry,
+            taker=self._taker(),
             conviction=conviction,
             volatility_pct=self.view.signal.volatility_pct,
             wild=abs(self.view.change_60m_pct) > settings.entry.wild_move_60m_pct,
@@ -432,8 +437,14 @@ class SymbolMachine(QuietMachine):
         quote, product = self._quote, self._product
         if quote is None or product is None or quote_problem(quote, now, self._guards) or self._outliers.suspicious:
             return None
-        price = entry_price(quote, product, self._settings.entry, last=order.requote + 1 >= parent.policy.requotes_max)
-        return requote_of(parent, order, price, quote, now, entry=self._settings.entry)
+        entry = self._settings.entry
+        price = entry_price(quote, product, entry, requote=order.requote + 1, taker=self._taker())
+        return requote_of(parent, order, price, quote, now, entry=entry)
+
+    def _taker(self) -> TakerCost:
+        account = self._fees.taker_rate if self._fees else None
+        budget = self._entry.taker_cost_bps_max if self._entry else None
+        return TakerCost(rate_to_assume(self._settings.entry.fee_rate, account), budget)
 
     # -- what people learn -----------------------------------------------------------------------------------------
 

@@ -19,9 +19,10 @@ class EntrySettings:
     """How an entry works its way in (domain.md section 12).
 
     style: "maker" joins the best bid, post-only; "marketable" crosses the spread by at most `marketable_tolerance_bps`.
-    ttl_s: venue seconds until OMS cancels it; `requotes_max` further tries follow, each at the newest bid, never more
-    than `chase_bps_max` above the first limit; with `ioc_fallback` the last try is marketable when half the spread plus
-    the taker fee is within `taker_cost_bps_max`. valid_s: how long a proposal may wait for its verdict (at most 2).
+    ttl_s: venue seconds until OMS cancels it; `requotes_max` further tries follow, each `price_decay` times as far below
+    the newest ask as the one before, never more than `chase_bps_max` above the first limit; with `ioc_fallback` the last try
+    is marketable when half the spread plus the taker fee is within the tier's `slippage_bps_max` (and 2 bps). fee_rate:
+    taker, until the account's tier is known; the larger of both is used. valid_s: how long a proposal may wait for its verdict (at most 2).
     After a move of more than `wild_move_60m_pct` within the hour, sizes shrink by `wild_size_factor` (section 10).
     retry_after_denial_s: real seconds before the same strategy proposes again after a denial.
     """
@@ -32,7 +33,7 @@ class EntrySettings:
     requotes_max: int = 1
     price_decay: Decimal = Decimal("0.7")
     ioc_fallback: bool = True
-    taker_cost_bps_max: Decimal = Decimal(95)
+    fee_rate: Decimal = Decimal("0.006")
     chase_bps_max: float = 50.0
     valid_s: float = 2.0
     retry_after_denial_s: float = 15.0

@@ -19,7 +19,8 @@ class TierSettings:
 
     alloc_pct: the most all positions and open entries of the tier may be worth. base_pct: size before factors.
     position_pct_max: one product. spread_bps_max, volume_24h_usd_min (quote volume), depth_usd_min (within 20 bps of
-    mid, each side), listed_days_min: eligibility. slippage_bps_max: how far a limit may lie above the ask.
+    mid, each side), listed_days_min: eligibility. slippage_bps_max: how far a limit may lie above the ask, and what half the
+    spread and the taker fee may cost together.
     """
 
     products: tuple[str, ...] = ()

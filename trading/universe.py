@@ -342,6 +342,7 @@ class UniverseMachine(QuietMachine):
                     size_multiplier=multiplier,
                     reason=one.reason,
                     values=one.values,
+                    taker_cost_bps_max=self._settings.tiers[one.tier].slippage_bps_max,
                 )
                 for one in self._standings.values()
             ),

@@ -265,6 +265,7 @@ def universe_of(
                 theme=themes.get(name, "OTHER"),
                 eligible=True,
                 size_multiplier=multiplier,
+                taker_cost_bps_max=default_tiers()[tiers.get(name, "T3")].slippage_bps_max,
             ),
             **changes,
         )

@@ -20,13 +20,16 @@ from tests.decisions.build import (
     entry_order,
     notes,
     position,
+    product,
     quiet_bars,
     quote,
     sends,
     universe_of,
 )
+from trading.entries import TakerCost, entry_price
 from trading.machine import PeerRestarted, Wake, Woke
 from trading.messages.decisions import Proposal, Verdict
+from trading.messages.orders import Fees
 from trading.strategies.registry import StrategySettings, collect
 from trading.symbol import SymbolMachine
 from trading.symbol_settings import EntrySettings, SymbolSettings
@@ -321,6 +324,59 @@ def test_a_refused_post_only_is_requoted_and_the_last_try_may_cross():
     again = sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal)[0]
     assert not again.post_only
     assert again.limit_price > D("101.6")
+
+
+@pytest.mark.parametrize(
+    ("tier", "spread_bps", "account_rate", "crosses"),
+    [
+        ("T1", 4.0, "0.006", True),
+        ("T1", 4.2, "0.006", False),
+        ("T1", 1.0, "0.008", False),
+        ("T2", 30.0, "0.008", True),
+        ("T2", 1.0, "0.012", False),
+        ("T1", 4.0, "0.002", True),
+        ("T1", 4.2, "0.002", False),
+    ],
+    ids=[
+        "half the spread and the fee at the budget of 60 and 2",
+        "a little more",
+        "the account pays more than was configured",
+        "a wider tier",
+        "no spread fits such a fee",
+        "a cheap account is assumed to pay what was configured",
+        "and no less",
+    ],
+)
+def test_the_last_try_crosses_only_where_half_the_spread_and_the_fee_fit_the_tiers_budget(
+    tier, spread_bps, account_rate, crosses
+):
+    machine, _, ended, now = requote_case()
+    machine.handle(universe_of(("BTC-USD",), tier=tier, taker_cost_bps_max={"T1": 60.0, "T2": 95.0}[tier]), now)
+    fees = Fees(maker_rate=D("0.004"), taker_rate=D(account_rate), tier="x")
+    machine.handle(catalog_of(("BTC-USD",), now, fees=fees), now)
+    machine.on_quote(quote(101.6, now, volume=50_410.0, spread_bps=spread_bps), now)
+    again = sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal)[0]
+    assert again.post_only is not crosses
+
+
+def test_without_a_known_budget_nothing_crosses():
+    machine, _, ended, now = requote_case()
+    machine.handle(universe_of(("BTC-USD",), taker_cost_bps_max=None), now)
+    again = sends(machine.handle(book(3, product_id="BTC-USD", orders=(ended,)), now), Proposal)[0]
+    assert again.post_only
+
+
+def test_each_requote_goes_further_into_the_spread_and_never_to_the_ask():
+    now = at()
+    wide = evolve(quote(100, now), bid=D("99.90"), ask=D("100.10"))
+    entry, never = EntrySettings(requotes_max=5, ioc_fallback=False), TakerCost(D("0.006"), None)
+
+    def limits(seen):
+        return [entry_price(seen, product(), entry, requote=k, taker=never).limit for k in range(4)]
+
+    assert limits(wide) == [D("99.90"), D("99.96"), D("100.00"), D("100.03")]
+    assert limits(evolve(wide, bid=D("100.09"))) == [D("100.09")] * 4, "a spread of one tick leaves no room"
+    assert all(entry_price(wide, product(), entry, requote=k, taker=never).limit < wide.ask for k in range(50))
 
 
 def test_a_marketable_entry_crosses_the_spread_within_its_tolerance():

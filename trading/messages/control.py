@@ -74,7 +74,10 @@ class LatchSnapshot:
 
 @frozen(kw_only=True)
 class UniverseEntry:
-    """One product as the universe sees it now; `eligible` false closes entries, `reason` says why."""
+    """One product as the universe sees it now; `eligible` false closes entries, `reason` says why.
+
+    taker_cost_bps_max: the tier's budget for half the spread and the taker fee together; None: not known, nothing crosses.
+    """
 
     product_id: str
     tier: str
@@ -83,6 +86,7 @@ class UniverseEntry:
     size_multiplier: float
     reason: str = ""
     values: Values = ()
+    taker_cost_bps_max: float | None = None
 
 
 @frozen(kw_only=True)

@@ -28,7 +28,10 @@ class ExitPlan:
 
 @frozen(kw_only=True)
 class EntryPolicy:
-    """How an entry works its way in: post-only first, re-quoted at most `requotes_max` times, then perhaps an IOC."""
+    """How an entry works its way in: post-only first, re-quoted at most `requotes_max` times, the last time perhaps an IOC.
+
+    price_decay: each re-quote leaves this share of the spread between its limit and the ask.
+    """
 
     ttl_s: float = 20.0
     requotes_max: int = 1
