@@ -28,7 +28,7 @@ class KillSwitchActor(MachineActor):
     def make_machine(self) -> Thinker:
         plan = self.plan
         settings = plan.section("kill_switch", KillSwitchSettings)
-        return KillSwitchMachine(settings=settings, me=self.incarnation, products=plan.products)
+        return KillSwitchMachine(settings=settings, me=self.incarnation, products=plan.products, jitter=plan.jitter())
 
     def make_store(self, machine: Thinker) -> StorePort:  # noqa: ARG002
         run = self.plan.run_folder

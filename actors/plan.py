@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from config.schema import BotSettings
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
+from trading.publish import Jitter
 
 T = TypeVar("T")
 
@@ -75,6 +77,10 @@ class RunPlan:
         """The settings of a role: the configuration's section of that name, else `default()`."""
         found = getattr(self.config, name, None)
         return default() if found is None else found
+
+    def jitter(self) -> Jitter:
+        bot = self.section("bot", BotSettings)
+        return Jitter(seed=f"{self.tag}:{bot.seed}:", pct=bot.jitter_pct, paces=True)
 
     def where(self) -> Endpoints:
         """The venue's endpoints as they are now: an embedded venue may have come back on another port."""

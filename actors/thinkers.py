@@ -26,7 +26,7 @@ from trading.universe_settings import UniverseSettings
 class HealthMonitorActor(MachineActor):
     def make_machine(self) -> Thinker:
         settings = self.plan.section("health_monitor", HealthMonitorSettings)
-        return HealthMonitorMachine(settings=settings, me=self.incarnation)
+        return HealthMonitorMachine(settings=settings, me=self.incarnation, jitter=self.plan.jitter())
 
 
 class OmsActor(MachineActor):
@@ -43,6 +43,7 @@ class OmsActor(MachineActor):
             config_hash=plan.config_hash,
             products=plan.listed(plan.products),
             adopt_from_venue=plan.adopt_from_venue,
+            jitter=plan.jitter(),
         )
 
 
@@ -52,7 +53,7 @@ class ExitsActor(MachineActor):
     def make_machine(self) -> Thinker:
         settings = self.plan.section("exits", ExitsSettings)
         caps = self.plan.section("risk", RiskSettings).caps
-        return ExitsMachine(settings=settings, me=self.incarnation, caps=caps)
+        return ExitsMachine(settings=settings, me=self.incarnation, caps=caps, jitter=self.plan.jitter())
 
 
 class RiskActor(MachineActor):
@@ -71,6 +72,7 @@ class RiskActor(MachineActor):
             themes=universe.themes,
             strategies=symbol.strategies,
             guards=symbol.guards,
+            jitter=self.plan.jitter(),
         )
 
 
@@ -83,7 +85,7 @@ class UniverseActor(MachineActor):
 
     def make_machine(self) -> Thinker:
         settings = self.plan.section("universe", UniverseSettings)
-        return UniverseMachine(settings=settings, me=self.incarnation)
+        return UniverseMachine(settings=settings, me=self.incarnation, jitter=self.plan.jitter())
 
     def route(self, role: str, message: object) -> None:
         if isinstance(message, ProductsWanted) and role in ("io", "symbols"):
@@ -109,6 +111,7 @@ class SymbolActor(MachineActor):
             strategies=collect(load_folder(folder)) if folder is not None else collect(),
             config_hash=self.plan.config_hash,
             tells=True,
+            jitter=self.plan.jitter(),
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from config.loader import Loaded, Problem
 from config.schema import Config
+from trading.publish import JITTER_PCT_MAX
 from trading.sanity import ERROR, Composed, findings
 from trading.strategies.interface import Strategy
 from trading.strategies.registry import collect
@@ -25,6 +26,9 @@ def judged(loaded: Loaded, strategies: Sequence[Strategy] = ()) -> tuple[list[Pr
     )
     errors: list[Problem] = []
     warnings: list[Problem] = []
+    if not 0.0 <= config.bot.jitter_pct <= JITTER_PCT_MAX:
+        text = f"{config.bot.jitter_pct:g} % is not between 0 and {JITTER_PCT_MAX:g}"
+        errors.append(loaded.problem("bot.jitter_pct", text))
     for finding in findings(composed):
         (errors if finding.level == ERROR else warnings).append(loaded.problem(finding.key, finding.text))
     return errors, warnings

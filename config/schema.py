@@ -36,7 +36,8 @@ MODE_VARIABLE = "BULKHEAD_MODE"
 @frozen(kw_only=True)
 class BotSettings:
     """mode: what orders mean. dry_run: none is sent. paper: sent to a simulated venue. shadow: decided beside a live bot,
-    none is sent. live: real money; never from a file, only by --mode live with BULKHEAD_MODE=live. seed: of all jitter.
+    none is sent. live: real money; never from a file, only by --mode live with BULKHEAD_MODE=live. jitter_pct: by how much
+    every periodic wake moves at most, 0 to 50; drawn from the account's tag and `seed`.
     """
 
     mode: str = "paper"

@@ -38,7 +38,6 @@ from trading.machine import (
     QuietMachine,
     Rows,
     Send,
-    Wake,
     Woke,
 )
 from trading.messages.book import BookPosition, BookSnapshot, Recovery
@@ -66,7 +65,7 @@ from trading.messages.orders import Page, QueryKind
 from trading.portfolio import Reduction, purges, trims
 from trading.product import Product
 from trading.protections import Protections
-from trading.publish import ConditionBoard
+from trading.publish import ConditionBoard, Jitter, Pace, jitter
 from trading.risk_settings import CapSettings
 from trading.trading_state import Causes, TradingState, trading_state
 from trading.values import ZERO, derived_id
@@ -88,6 +87,7 @@ class ExitsMachine(QuietMachine):
         me: Incarnation,
         caps: CapSettings,
         protections: Protections | None = None,
+        jitter: Jitter = jitter,
     ) -> None:
         if protections is not None and not protections.quote_age:
             settings = evolve(settings, feed_alive_s_max=float("inf"), rest_age_s_max=float("inf"))
@@ -104,6 +104,7 @@ class ExitsMachine(QuietMachine):
         self._by_product: dict[str, tuple[Watch, ...]] = {}
         self._declared: tuple[str, ...] = ()
         self._board = ConditionBoard()
+        self._pace = Pace(jitter, self.role, "tick", TICK_S)
         self._prices = ExitPrices(settings, self.role, me[1], self._board)
         self._teller = ExitTeller(settings, me, self._board)
         self._ineligible: dict[str, tuple[float, str]] = {}
@@ -116,7 +117,7 @@ class ExitsMachine(QuietMachine):
         return self._declared
 
     def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
-        return (Wake("tick", now.boot_s + TICK_S),)
+        return (self._pace.wake(now),)
 
     def on_quote(self, quote: Quote, now: Instant) -> Effects:
         watches = self._by_product.get(quote.product_id)
@@ -435,7 +436,7 @@ class ExitsMachine(QuietMachine):
     # -- the clock -----------------------------------------------------------------------------------------------
 
     def _tick(self, now: Instant) -> Effects:
-        out: list[Effect] = [Wake("tick", now.boot_s + TICK_S)]
+        out: list[Effect] = [self._pace.wake(now)]
         if self._watches:
             out = [*self._all(now), *self._prices.ask(self._by_product, now), *self._upkeep(now), *out]
         return [*self._halted(now), *self._tell(now), *out, *self._board.repeat(now)]

@@ -32,7 +32,6 @@ from trading.machine import (
     QuietMachine,
     Rows,
     Send,
-    Wake,
     Woke,
 )
 from trading.messages.control import (
@@ -45,7 +44,7 @@ from trading.messages.control import (
     Measured,
     TreeState,
 )
-from trading.publish import WAKE_KEY, ConditionBoard, Publisher
+from trading.publish import WAKE_KEY, ConditionBoard, Jitter, Pace, Publisher, jitter
 from trading.values import derived_id
 
 TICK_S = 0.5
@@ -156,15 +155,16 @@ class HealthMonitorMachine(QuietMachine):
     role: ClassVar[str] = "health_monitor"
     tables = ()
 
-    def __init__(self, *, settings: HealthMonitorSettings, me: Incarnation) -> None:
+    def __init__(self, *, settings: HealthMonitorSettings, me: Incarnation, jitter: Jitter = jitter) -> None:
         self._settings = settings
         self._me = me
         self._states = tuple(BreakerState(rule, measured=not rule.required) for rule in breaker_rules(settings))
         self._heard: dict[str, Heard] = {}
         self._reconnects = Rate()
         self._restarts: dict[str, Rate] = {}
-        self._publisher = Publisher(self.role, fast=("risk",))
+        self._publisher = Publisher(self.role, fast=("risk",), jitter=jitter)
         self._board = ConditionBoard()
+        self._pace = Pace(jitter, self.role, "tick", TICK_S)
         self._n = 0
         self._noted: dict[str, tuple[bool, bool]] = {}
         self._engaged: dict[str, Engage] = {}
@@ -172,7 +172,7 @@ class HealthMonitorMachine(QuietMachine):
 
     def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
         self._started_boot_s = now.boot_s
-        return (*self._publish(now, changed=True), Wake("tick", now.boot_s + TICK_S))
+        return (*self._publish(now, changed=True), self._pace.wake(now))
 
     def handle(self, message: object, now: Instant) -> Effects:
         match message:
@@ -186,7 +186,7 @@ class HealthMonitorMachine(QuietMachine):
                 return self._apply(now, "exchange")
             case Woke(key="tick"):
                 out = [*self._apply(now), *self._conditions(now)]
-                return [*out, Wake("tick", now.boot_s + TICK_S)]
+                return [*out, self._pace.wake(now)]
             case Woke(key=key) if key == WAKE_KEY:
                 return self._publish(now, changed=False)
             case PeerRestarted(role="risk"):

@@ -53,7 +53,7 @@ from trading.messages.control import (
     UniverseSnapshot,
 )
 from trading.protections import Protections
-from trading.publish import WAKE_KEY, ConditionBoard, Publisher
+from trading.publish import WAKE_KEY, ConditionBoard, Jitter, Publisher, jitter
 
 COMMANDS_REMEMBERED = 200
 STATIC_READERS = ("oms", "exits", "gateway", "health_monitor")
@@ -93,6 +93,7 @@ class KillSwitchMachine(QuietMachine):
         me: Incarnation,
         products: tuple[str, ...] = (),
         protections: Protections | None = None,
+        jitter: Jitter = jitter,
     ) -> None:
         self._protections = protections or Protections()
         self.settings = settings
@@ -104,7 +105,7 @@ class KillSwitchMachine(QuietMachine):
         self._products = dict.fromkeys(products)
         self._commands: dict[str, None] = {}
         self._wanting: dict[str, bool] = {}
-        self._publisher = Publisher(f"kill_switch:{me[1]}", fast=("risk",))
+        self._publisher = Publisher(f"kill_switch:{me[1]}", fast=("risk",), jitter=jitter)
         self._board = ConditionBoard()
 
     # -- the four calls -----------------------------------------------------------------------------------------

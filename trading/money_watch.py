@@ -16,7 +16,7 @@ from trading.messages.control import CommandDone, Condition, Latch, LatchSnapsho
 from trading.messages.decisions import Values
 from trading.messages.market import Quote
 from trading.money import HighWater, realised_of, wanted_latches
-from trading.publish import ConditionBoard, Publisher
+from trading.publish import ConditionBoard, Jitter, Publisher
 from trading.risk_settings import RiskSettings
 from trading.values import ZERO, plain
 
@@ -33,13 +33,13 @@ class MoneyWatch:
     """marks: product -> believed mid. nav_usd: None while something that is held has no believable price (`unpriced`)."""
 
     def __init__(
-        self, settings: RiskSettings, guards: DataGuardSettings, me: Incarnation, board: ConditionBoard
+        self, settings: RiskSettings, guards: DataGuardSettings, me: Incarnation, board: ConditionBoard, jitter: Jitter
     ) -> None:
         self._settings = settings
         self._guards = guards
         self._me = me
         self._board = board
-        self._publisher = Publisher("risk")
+        self._publisher = Publisher("risk", jitter=jitter)
         self._jumps: dict[str, OutlierGuard] = {}
         self._latches: dict[str, Latch] = {}
         self._water = HighWater()

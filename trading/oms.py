@@ -43,7 +43,7 @@ from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings
 from trading.oms_view import ADMITTED_RECENTLY_S, measured, publish
 from trading.protections import Protections
-from trading.publish import jitter
+from trading.publish import Jitter, jitter
 from trading.settle import after_reboot
 
 RETIRE_S = 60.0
@@ -75,6 +75,7 @@ class OmsMachine(QuietMachine):
         adopt_from_venue: bool = False,
         lost_book: bool = False,
         protections: Protections = Protections(),  # noqa: B008 -- frozen
+        jitter: Jitter = jitter,
     ) -> None:
         self.desk = Desk(
             settings=settings,
@@ -82,6 +83,7 @@ class OmsMachine(QuietMachine):
             me=me,
             tag=tag,
             config_hash=config_hash,
+            jitter=jitter,
         )
         self.desk.symbols = dict.fromkeys(products)
         self._lost_book = lost_book or adopt_from_venue
@@ -212,7 +214,7 @@ class OmsMachine(QuietMachine):
         d = self.desk
         now_boot_s = d.now.boot_s
         self._beats += 1
-        d.wake("beat", now_boot_s + d.settings.snapshot_every_s * jitter(f"{d.tag}:beat", self._beats))
+        d.wake("beat", now_boot_s + d.settings.snapshot_every_s * d.jitter(f"{d.tag}:beat", self._beats))
         d.snapshot_at = 0.0
         for fingerprint, at in list(d.expires.items()):
             if now_boot_s >= at:

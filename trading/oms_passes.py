@@ -22,7 +22,6 @@ from trading.oms_people import adopt_from_venue, adoption_id, adoption_priced
 from trading.oms_rows import Flow
 from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus
-from trading.publish import jitter
 from trading.reconcile import compare_balances, compare_orders, totals
 from trading.settle import ASK_PATIENCE_S
 from trading.values import ZERO, derived_id, plain
@@ -257,7 +256,7 @@ def _finish(d: Desk, one: Pass) -> None:
         d.fresh = False
         d.book.put_meta(evolve(d.book.meta, rebuilt_boot_s=None))
     d.pass_done_at = d.now.boot_s
-    every = d.settings.reconcile_every_s * jitter(f"{d.tag}:reconcile", one.n)
+    every = d.settings.reconcile_every_s * d.jitter(f"{d.tag}:reconcile", one.n)
     soon = d.settings.reduction_apart_s if d.fresh or d.shortfalls or d.quote_diff is not None else every
     d.pass_at = d.now.boot_s + (0.0 if one.again else min(every, soon))
     if one.rebuilding_s > 0.0:

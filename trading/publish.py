@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from trading.machine import Effect, Instant, Send, Wake
 from trading.messages.control import Condition
@@ -21,19 +21,61 @@ PEOPLE = ("operator", "console")
 WAKE_KEY = "publish"
 
 
-def jitter(key: str, n: int) -> float:
-    """0.9 to 1.1, a function of its arguments alone: the same run repeats itself, and no two roles march in step."""
-    digest = hashlib.blake2b(f"{key}:{n}".encode(), digest_size=4).digest()
-    return 0.9 + 0.2 * int.from_bytes(digest, "big") / 0xFFFFFFFF
+JITTER_PCT_MAX = 50.0
+
+
+@frozen(kw_only=True)
+class Jitter:
+    """By how much periodic wakes move, so that no two roles and no two bots march in step; a run repeats itself.
+
+    seed: of the bot (`bot.seed` and the account's tag). pct: at most, either way (`bot.jitter_pct`). paces: the half-second
+    ticks move too; not in a backtest, which skips bars and must find each machine's tick in step.
+    """
+
+    seed: str = ""
+    pct: float = field(default=10.0)
+    paces: bool = False
+
+    @pct.validator
+    def _check_pct(self, _: object, pct: float) -> None:
+        if not 0.0 <= pct <= JITTER_PCT_MAX:
+            raise ValueError(f"a jitter of {pct:g} % is not between 0 and {JITTER_PCT_MAX:g}")
+
+    def __call__(self, key: str, n: int) -> float:
+        """A factor around 1, a function of its arguments and the seed alone."""
+        digest = hashlib.blake2b(f"{self.seed}{key}:{n}".encode(), digest_size=4).digest()
+        share = self.pct / 100.0
+        return 1.0 - share + 2.0 * share * int.from_bytes(digest, "big") / 0xFFFFFFFF
+
+
+jitter = Jitter()
+
+
+class Pace:
+    """A periodic wake: every `every_s` real seconds, each time jittered."""
+
+    __slots__ = ("_jitter", "_n", "every_s", "key", "name")
+
+    def __init__(self, jitter: Jitter, name: str, key: str, every_s: float) -> None:
+        self._jitter = jitter
+        self.name, self.key, self.every_s = name, key, every_s
+        self._n = 0
+
+    def wake(self, now: Instant, every_s: float | None = None) -> Wake:
+        self._n += 1
+        wait_s = self.every_s if every_s is None else every_s
+        factor = self._jitter(f"{self.name}:{self.key}", self._n) if self._jitter.paces else 1.0
+        return Wake(self.key, now.boot_s + wait_s * factor)
 
 
 class Publisher:
     """Keeps the times; the machine makes the snapshot and calls `effects` whenever it changed or `WAKE_KEY` woke it."""
 
-    __slots__ = ("_fast", "_fast_at", "_n", "_people_at", "_people_owed", "_slow_at", "name")
+    __slots__ = ("_fast", "_fast_at", "_jitter", "_n", "_people_at", "_people_owed", "_slow_at", "name")
 
-    def __init__(self, name: str, fast: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, fast: tuple[str, ...] = (), jitter: Jitter = jitter) -> None:
         self.name = name
+        self._jitter = jitter
         self._fast = fast
         self._fast_at = 0.0
         self._slow_at = 0.0
@@ -63,7 +105,7 @@ class Publisher:
         if changed or boot_s >= self._slow_at:
             out += [Send(role, message) for role in slow]
             self._n += 1
-            self._slow_at = boot_s + SLOW_S * jitter(self.name, self._n)
+            self._slow_at = boot_s + SLOW_S * self._jitter(self.name, self._n)
             self._people_owed = True
         self._people_owed |= news
         if self._people_owed and boot_s >= self._people_at:

@@ -47,7 +47,7 @@ from trading.messages.decisions import Admitted, Approved, Proposal, Refused, St
 from trading.messages.market import Quote
 from trading.money_watch import TABLES, MoneyWatch
 from trading.protections import Protections
-from trading.publish import WAKE_KEY, ConditionBoard
+from trading.publish import WAKE_KEY, ConditionBoard, Jitter, Pace, jitter
 from trading.risk_settings import RiskSettings
 from trading.rules.book import first_denial
 from trading.rules.case import HELD_BACK, Case
@@ -123,6 +123,7 @@ class RiskMachine(QuietMachine):
         strategies: Mapping[str, StrategySettings],
         guards: DataGuardSettings,
         protections: Protections | None = None,
+        jitter: Jitter = jitter,
     ) -> None:
         protections = protections or Protections()
         if not protections.lease:
@@ -150,8 +151,9 @@ class RiskMachine(QuietMachine):
         self._behind_version: object = None
         self._verdicts: OrderedDict[str, Verdict] = OrderedDict()
         self._board = ConditionBoard()
+        self._pace = Pace(jitter, self.role, "tick", TICK_S)
         self._zoned_at: Decimal | None = None
-        self._money = MoneyWatch(settings, guards, me, self._board)
+        self._money = MoneyWatch(settings, guards, me, self._board, jitter)
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class RiskMachine(QuietMachine):
 
     def recover(self, rows: Rows, now: Instant) -> Effects:
         self._money.recover(rows)
-        return (*self._money.publish(now, changed=True), Wake("tick", now.boot_s + TICK_S))
+        return (*self._money.publish(now, changed=True), self._pace.wake(now))
 
     def on_quote(self, quote: Quote, now: Instant) -> Effects:
         """Marks only: risk judges at proposals and looks at NAV every 0.5 s."""
@@ -394,7 +396,7 @@ class RiskMachine(QuietMachine):
             *self._judge(now),
             *self._board.repeat(now),
         ]
-        out.append(Wake("tick", now.boot_s + TICK_S))
+        out.append(self._pace.wake(now))
         return out
 
     def _zones(self, now: Instant) -> list[Effect]:

@@ -46,7 +46,7 @@ from trading.messages.market import Bar, Quote
 from trading.messages.orders import Fees
 from trading.nearest import nearest
 from trading.product import Product
-from trading.publish import PEOPLE, SLOW_S, jitter
+from trading.publish import PEOPLE, SLOW_S, Jitter, Pace, jitter
 from trading.strategies.interface import MOVE as ON_MOVE
 from trading.strategies.interface import QUOTE as ON_QUOTE
 from trading.strategies.interface import SIGNAL as ON_SIGNAL
@@ -101,6 +101,7 @@ class SymbolMachine(QuietMachine):
         strategies: Sequence[Strategy],
         config_hash: str = "",
         tells: bool = False,
+        jitter: Jitter = jitter,
     ) -> None:
         self.role = f"symbol:{product_id}"
         self.product_id = product_id
@@ -129,7 +130,7 @@ class SymbolMachine(QuietMachine):
         self._last_ids: dict[str, str] = {}
         self._log = CodeLog(product_id)
         self._tells = tells
-        self._told_n = 0
+        self._pace = Pace(jitter, self.role, "standing", SLOW_S)
         self._forming = FormingVolume()
         self._quiet_bars = 0
         self._advice_n = 0
@@ -452,10 +453,8 @@ class SymbolMachine(QuietMachine):
         """Whoever begins to listen after the one record of a calm market learns within 10 s what stands, and how often."""
         if not self._tells:
             return ()
-        self._told_n += 1
         values = self._nearest() if self._log.code == NO_CANDIDATES else self._log.values
-        again = Wake("standing", now.boot_s + SLOW_S * jitter(self.role, self._told_n))
-        return (*self._log.standing(values), again)
+        return (*self._log.standing(values), self._pace.wake(now))
 
     def _nearest(self) -> Values:
         return nearest(self.view, hourly=bool(self._on_signal))

@@ -30,7 +30,6 @@ from trading.machine import (
     Save,
     Send,
     Table,
-    Wake,
     Woke,
 )
 from trading.messages.book import BookSnapshot, Cooldown
@@ -46,7 +45,7 @@ from trading.messages.control import (
 from trading.messages.decisions import Values
 from trading.messages.market import Bar, Quote
 from trading.product import Product
-from trading.publish import WAKE_KEY, ConditionBoard, Publisher
+from trading.publish import WAKE_KEY, ConditionBoard, Jitter, Pace, Publisher, jitter
 from trading.regime import RegimeWatch
 from trading.strategies.interface import MarketView, TriggerSettings
 from trading.tiers import groups_of
@@ -76,7 +75,14 @@ class UniverseMachine(QuietMachine):
     role: ClassVar[str] = "universe"
     tables = (Table("universe_eligibility", columns={"eligible": "integer", "reason": "text", "changed_s": "real"}),)
 
-    def __init__(self, *, settings: UniverseSettings, me: Incarnation, guards: DataGuardSettings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        settings: UniverseSettings,
+        me: Incarnation,
+        guards: DataGuardSettings | None = None,
+        jitter: Jitter = jitter,
+    ) -> None:
         self._settings = settings
         self._me = me
         groups = groups_of(settings.tiers, settings.themes)
@@ -92,8 +98,10 @@ class UniverseMachine(QuietMachine):
         self._view = MarketView(settings.regime.product_id, TriggerSettings(), (FINE_S, MOVE_S, SIGNAL_S))
         self._candles = Candles(self._view, guards or DataGuardSettings())
         self._regime = RegimeWatch(settings.regime)
-        self._publisher = Publisher(self.role, fast=("risk",))
+        self._publisher = Publisher(self.role, fast=("risk",), jitter=jitter)
         self._board = ConditionBoard()
+        self._review_pace = Pace(jitter, self.role, "review", settings.review_s)
+        self._measure_pace = Pace(jitter, self.role, "measure", MEASURE_S)
         self._n = 0
         self._measured_n = 0
         self._started_boot_s = 0.0
@@ -120,8 +128,8 @@ class UniverseMachine(QuietMachine):
             *self._want(),
             *self._publish(now, changed=True),
             *self._ban_flagged(),
-            Wake("review", now.boot_s + FIRST_LOOKS_S),
-            Wake("measure", now.boot_s + MEASURE_S),
+            self._review_pace.wake(now, FIRST_LOOKS_S),
+            self._measure_pace.wake(now),
         ]
 
     def on_quote(self, quote: Quote, now: Instant) -> Effects:  # noqa: ARG002
@@ -164,9 +172,9 @@ class UniverseMachine(QuietMachine):
             case Woke(key="review"):
                 undecided = any(not one.decided for one in self._standings.values())
                 wait_s = FIRST_LOOKS_S if undecided else self._settings.review_s
-                return [*self._review(now, in_turn=True), *self._ban_flagged(), Wake("review", now.boot_s + wait_s)]
+                return [*self._review(now, in_turn=True), *self._ban_flagged(), self._review_pace.wake(now, wait_s)]
             case Woke(key="measure"):
-                return [*self._measure(now), Wake("measure", now.boot_s + MEASURE_S)]
+                return [*self._measure(now), self._measure_pace.wake(now)]
             case Woke(key=key) if key == WAKE_KEY:
                 return self._publish(now, changed=False)
             case PeerRestarted(role="oms"):

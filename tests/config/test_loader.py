@@ -9,6 +9,8 @@ import pytest
 from attrs import field, frozen
 
 from config.loader import ConfigError, load
+from config.sanity import judged
+from config.schema import Config
 
 
 @frozen(kw_only=True)
@@ -121,3 +123,10 @@ def test_a_table_that_a_file_writes_is_the_whole_table_and_set_changes_an_entry_
 
 def test_set_of_a_whole_table_replaces_it() -> None:
     assert load(Tables, [], ["tiers={T3: {pct: 5}}"]).config.tiers == {"T3": Tier(pct=Decimal(5))}
+
+
+@pytest.mark.parametrize(("pct", "fine"), [("0", True), ("50", True), ("50.1", False), ("-1", False)])
+def test_a_jitter_beyond_its_bounds_is_refused(pct: str, fine: bool) -> None:
+    base = Path(__file__).parents[2] / "config" / "base.yaml"
+    errors, _ = judged(load(Config, [base], [f"bot.jitter_pct={pct}"]))
+    assert any("bot.jitter_pct" in str(one) for one in errors) is not fine

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decisions.build import BOOT0, at, notes, sends
+from actors.kill_switch import KillSwitchActor
+from actors.plan import RunPlan
+from actors.thinkers import ExitsActor, HealthMonitorActor, OmsActor, RiskActor, SymbolActor, UniverseActor
+from config.schema import BotSettings, Config
+from tests.decisions.build import BOOT0, ME, at, notes, sends
 from trading.code_log import CodeLog
-from trading.machine import Send, Wake
+from trading.data_guards import DataGuardSettings
+from trading.exits import ExitsMachine
+from trading.exits_settings import ExitsSettings
+from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings
+from trading.machine import Send, Wake, Woke
 from trading.messages.control import Condition
-from trading.publish import ConditionBoard, Publisher, jitter
+from trading.publish import ConditionBoard, Jitter, Publisher, jitter
+from trading.risk import RiskMachine
+from trading.risk_settings import CapSettings, RiskSettings
+
+MACHINES = (
+    lambda jitter: HealthMonitorMachine(settings=HealthMonitorSettings(), me=ME, jitter=jitter),
+    lambda jitter: ExitsMachine(settings=ExitsSettings(), me=ME, caps=CapSettings(), jitter=jitter),
+    lambda jitter: RiskMachine(
+        settings=RiskSettings(), me=ME, tiers={}, themes={}, strategies={}, guards=DataGuardSettings(), jitter=jitter
+    ),
+)
 
 
 def condition(name: str = "x", level: str = "warning") -> Condition:
@@ -61,6 +81,49 @@ def test_jitter_is_a_function_of_its_arguments_within_ten_percent():
     assert len(values) > 150
     assert jitter("risk", 1) == jitter("risk", 1)
     assert jitter("risk", 1) != jitter("oms", 1)
+
+
+def test_the_jitter_is_the_bots_own_and_as_wide_as_it_says():
+    wide, other = Jitter(seed="a:1:", pct=50.0), Jitter(seed="a:2:", pct=50.0)
+    drawn = [wide("risk", n) for n in range(300)]
+    assert 0.5 <= min(drawn) < 0.55
+    assert 1.45 < max(drawn) <= 1.5
+    assert drawn != [other("risk", n) for n in range(300)]
+    assert {Jitter(pct=0.0)("risk", n) for n in range(9)} == {1.0}
+    for pct in (-1.0, 50.5):
+        with pytest.raises(ValueError, match="between 0 and 50"):
+            Jitter(pct=pct)
+
+
+@pytest.mark.parametrize("make", MACHINES, ids=lambda make: make(jitter).role)
+def test_every_half_second_is_jittered_where_the_bot_lives_and_exact_in_a_backtest(make):
+    def gaps(jitter_: Jitter) -> set[float]:
+        machine, now, found = make(jitter_), at(), set()
+        wakes = {one.key: one for one in machine.recover({}, now) if isinstance(one, Wake)}
+        for _ in range(20):
+            before, now = now, at(wakes["tick"].at_boot_s - BOOT0)
+            found.add(round(now.boot_s - before.boot_s, 6))
+            wakes = {one.key: one for one in machine.handle(Woke("tick"), now) if isinstance(one, Wake)}
+        return found
+
+    assert gaps(jitter) == {0.5}
+    moved = gaps(Jitter(seed="a:1:", pct=20.0, paces=True))
+    assert len(moved) > 10
+    assert all(0.4 <= gap <= 0.6 for gap in moved)
+
+
+def test_the_jitter_of_the_configuration_reaches_every_machine(tmp_path):
+    config = Config(bot=BotSettings(seed=7, jitter_pct=25.0))
+    plan = RunPlan(data_dir=tmp_path, env="staging", mode="paper", config=config, tag="abcd")
+    assert plan.jitter() == Jitter(seed="abcd:7:", pct=25.0, paces=True)
+    for actor in (HealthMonitorActor, OmsActor, ExitsActor, RiskActor, UniverseActor, SymbolActor, KillSwitchActor):
+        shell = SimpleNamespace(plan=plan, incarnation=ME, child_id="symbol:BTC-USD")
+        machine = actor.make_machine(shell)
+        held = machine.desk if actor is OmsActor else machine
+        owners = [held, *vars(held).values()]
+        found = [getattr(one, name) for one in owners for name in ("jitter", "_jitter") if hasattr(one, name)]
+        assert found, actor
+        assert set(found) == {plan.jitter()}, actor
 
 
 @settings(deadline=None)
