@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from attrs import evolve
 
 from trading.messages.book import BookOrder, BookPosition, BookSnapshot, Cooldown, Counters, Foreign, Recovery
