@@ -15,11 +15,10 @@ from actors.machine_actor import MachineActor
 from actors.ports import Thinker
 from actors.reading import quotes_of, read_model
 from state.files import write_atomically
+from telemetry.client import PAGE_FILE
 from telemetry.page import make_app
 from trading.machine import Effects, Incarnation, Instant, QuietMachine, Rows
 from trading.messages.control import Condition
-
-PAGE_FILE = "run/console.json"
 
 
 class ListeningMachine(QuietMachine):

@@ -8,6 +8,7 @@ from actors.venue import VenueProcess
 from actors.views import View
 from state import db
 from state.locks import AccountLock
+from telemetry.client import PAGE_FILE, SOCKET_NAME
 from trading.messages.control import Leave
 
 
@@ -25,6 +26,8 @@ def end(
     if venue is not None and (leave.exit_code == 0 or conducting.plan.fresh):
         venue.stop()
     account.release()
+    for gone in (SOCKET_NAME, PAGE_FILE):  # whoever finds them would ask a bot that has left
+        (conducting.plan.data_dir / gone).unlink(missing_ok=True)
     counts = conducting.counts
     summary = {
         "entries": counts["entries"],

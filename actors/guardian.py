@@ -10,7 +10,7 @@ from attrs import evolve
 from loguru import logger
 
 from actors.clock import Clock
-from actors.guarding import recall
+from actors.guarding import recall, simulated_venue_gone
 from actors.host import MachineHost
 from actors.plan import RunPlan, venue_line
 from actors.ports import NoStore
@@ -45,6 +45,7 @@ class Guardian:
         self.exit_code: int | None = None
         self._sweeping = Sweeping(plan, self._own_key())
         self._inbox: deque[object] = deque()
+        self._stays = stays
         settings = evolve(plan.section("guardian", GuardianSettings), stays=stays)
         machine = GuardianMachine(settings=settings, me=(run_number, 0), run_number=run_number)
         self._host = MachineHost(machine, NoStore(), Clock(self.run), send=self._send, note=self._note)
@@ -59,7 +60,12 @@ class Guardian:
         return ApiKey(name, secret) if name and secret else None
 
     def step(self) -> None:
-        self._inbox.extend(self._sweeping.bridge.drain())
+        reports = self._sweeping.bridge.drain()
+        if not self._stays and any(report.error for report in reports) and simulated_venue_gone(self.plan.data_dir):
+            logger.warning("the simulated venue is gone with its bot: nothing can rest or fill; the guardian goes home")
+            self.exit_code = 0
+            return
+        self._inbox.extend(reports)
         while self._inbox:
             self._host.handle(self._inbox.popleft())
         self._host.wake_due()

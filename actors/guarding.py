@@ -12,7 +12,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from actors.plan import EmbeddedVenue, RunPlan
-from actors.processes import ROOT, started_ticks
+from actors.processes import ROOT, VENUE_PID, named_pid, started_ticks
 from exchange.coinbase.endpoints import Endpoints
 from state.files import write_durably
 from trading.guardian import GuardianSettings
@@ -63,6 +63,14 @@ def recall(data_dir: Path) -> tuple[RunPlan, int, int] | None:
         return plan, int(said["pid"]), int(said["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def simulated_venue_gone(data_dir: Path) -> bool:
+    """The last run traded on a simulated venue of its own; neither that lives any more nor main, which would bring it back."""
+    known = recall(data_dir)
+    if known is None or known[0].venue is None or started_ticks(known[1]) == known[2]:
+        return False
+    return named_pid(data_dir / VENUE_PID) is None
 
 
 class GuardianProcess:

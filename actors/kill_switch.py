@@ -23,6 +23,7 @@ _LOOK, _RETRY = "look at the file", "write what is owed"
 class KillSwitchActor(MachineActor):
     _sweeping: Sweeping | None = None
     _seen: str = ""
+    _prepared: str = ""
     _condition_at_s: float = 0.0
 
     def make_machine(self) -> Thinker:
@@ -63,9 +64,15 @@ class KillSwitchActor(MachineActor):
             self._seen = ""
             return
         seen = f"file:{found.st_ino}:{found.st_mtime_ns}"
-        if seen != self._seen:
-            self._seen = seen
-            self.give(Engage(command_id=seen, name="file", cause="file KILL_SWITCH", source="file"))
+        if seen == self._seen:
+            return
+        said = self._two_files.said_in_file()
+        if said.get("source") == "" and seen != self._prepared:
+            self._prepared = seen  # the prepared file: who engages writes name and cause into it before the next look
+            return
+        self._seen = seen
+        name, cause = said.get("name") or "file", said.get("cause") or "file KILL_SWITCH"
+        self.give(Engage(command_id=seen, name=name, cause=cause, source=said.get("source") or "file"))
 
     def _retry(self) -> None:
         self.wake_in(_RETRY, RETRY_S)

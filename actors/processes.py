@@ -9,6 +9,7 @@ from supervision.processes import descendants
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where `python -m` finds the project's packages."""
+VENUE_PID = "run/venue.pid"
 
 
 def private(path: str, flags: int) -> int:
@@ -23,6 +24,15 @@ def started_ticks(pid: int) -> int:
     except OSError:
         return 0
     return 0 if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def named_pid(path: Path) -> int | None:
+    """The living process that `path` names by pid and start time, None when there is none."""
+    try:
+        pid, started = map(int, path.read_text().split())
+    except (OSError, ValueError):
+        return None
+    return pid if started == started_ticks(pid) != 0 else None
 
 
 def tree_pids(admin_pid: int) -> list[tuple[int, int]]:

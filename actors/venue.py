@@ -1,7 +1,8 @@
 """The embedded simulated venue as main sees it: a process of its own session, restarted when it dies, stopped last.
 
 It keeps its ledger, clock, account, keys and port below `<data-dir>/venue/`. One that still serves the same ledger (main was
-killed, the venue was not) is used again: it watches the instance lock and leaves by itself when that is free for 60 s.
+killed, the venue was not) is used again: it watches the instance lock and leaves by itself when that is free for
+`LEFT_ALONE_S`: longer than a guardian's sweep, which would otherwise lose its venue and never come out clean.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from typing import Any
 
 from actors.clock import Anchor, boot_id, write_anchor
 from actors.plan import VENUE_LINE, RunPlan
-from actors.processes import ROOT, private, started_ticks
+from actors.processes import ROOT, VENUE_PID, named_pid, private, started_ticks
 from state.files import write_atomically
 from state.locks import INSTANCE_LOCK
 
 START_S_MAX = 30.0
 STOP_S_MAX = 1.0
+LEFT_ALONE_S = 330.0
 
 
 class VenueError(Exception):
@@ -54,7 +56,8 @@ class VenueProcess:
         assert plan.venue is not None
         self._errors.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", plan.venue.module, "--json", "--data-dir", str(plan.venue_folder)]
-        command += ["--watch-lock", str(plan.data_dir / INSTANCE_LOCK), *plan.venue.options]
+        command += ["--watch-lock", str(plan.data_dir / INSTANCE_LOCK), "--watch-free-s", f"{LEFT_ALONE_S:g}"]
+        command += plan.venue.options
         with open(self._output, "wb", opener=private) as out, self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
@@ -64,15 +67,12 @@ class VenueProcess:
 
     @property
     def _pid_file(self) -> Path:
-        return self._plan.run_folder / "venue.pid"
+        return self._plan.data_dir / VENUE_PID
 
     def _adopt(self) -> bool:
         """Use the one that an earlier main has left, if it lives; `--fresh` ends it instead."""
-        try:
-            pid, started = map(int, self._pid_file.read_text().split())
-        except (OSError, ValueError):
-            return False
-        if started != started_ticks(pid):
+        pid = named_pid(self._pid_file)
+        if pid is None:
             return False
         if self._plan.fresh:
             os.kill(pid, signal.SIGKILL)

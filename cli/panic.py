@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+from actors.guarding import recall, simulated_venue_gone
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
 from cli.errors import FAILED, OK, UsageError
 from exchange.coinbase.endpoints import Endpoints
@@ -33,6 +34,16 @@ def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> i
         engaged = False
         text = f"the kill switch CANNOT be engaged in {data_dir}: {error}; a bot that starts there may trade. Orders are cancelled now."
         say(as_json, {"engaged": False, "error": str(error)}, text)
+    if simulated_venue_gone(data_dir):
+        text = "the simulated venue of this data dir is not running: nothing can rest or fill until the next run" + (
+            ", which starts with the kill switch engaged" if engaged else ""
+        )
+        say(
+            as_json,
+            {"clean": True, "canceled": [], "listed": 0, "passes": 0, "error": "", "venue_running": False},
+            text,
+        )
+        return OK if engaged else FAILED
     report = sweep_ours(data_dir, as_json)
     record = {
         "clean": report.clean,
@@ -41,15 +52,24 @@ def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> i
         "passes": report.passes,
         "error": report.error,
     }
-    if report.clean:
-        say(as_json, record, f"clean: {len(report.canceled)} canceled; the venue lists none of ours")
-    else:
-        say(
-            as_json,
-            record,
-            f"NOT clean: {report.listed} still listed, {len(report.canceled)} canceled; orders may be live. {report.error}",
-        )
+    say(as_json, record, outcome_text(report))
     return OK if report.clean and engaged else FAILED
+
+
+def outcome_text(report: SweepReport) -> str:
+    canceled = f"{len(report.canceled)} canceled"
+    if report.clean:
+        return f"clean: {canceled}; the venue lists none of ours"
+    if report.error and not report.listed:
+        return f"NOT clean: the venue could not be listed ({report.error}), {canceled}; orders may be live."
+    return f"NOT clean: {report.listed} still listed, {canceled}; orders may be live. {report.error}".rstrip()
+
+
+def pass_text(report: SweepReport) -> str:
+    """A pass that got no answer has not seen an empty venue, and must not read like one."""
+    if report.error and not report.listed:
+        return f"pass {report.passes}: could not list ({report.error})"
+    return f"pass {report.passes}: {report.listed} of ours listed {report.error}".rstrip()
 
 
 def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:
@@ -63,11 +83,8 @@ def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:
         )
 
     def tell(report: SweepReport) -> None:
-        say(
-            as_json,
-            {"pass": report.passes, "listed": report.listed},
-            f"pass {report.passes}: {report.listed} of ours listed {report.error}".rstrip(),
-        )
+        record = {"pass": report.passes, "listed": report.listed, "error": report.error}
+        say(as_json, record, pass_text(report))
 
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + PATIENCE_S
     return sweep(endpoints, key, tag, until, tell, leave_when_clean=True)
@@ -83,10 +100,12 @@ def account_tag_of(data_dir: Path) -> str:
 
 
 def venue_of(data_dir: Path) -> tuple[Endpoints, ApiKey]:
-    """The embedded venue of this data dir by its contract line, else Coinbase with the environment's key."""
+    """Where the last run traded: its embedded venue by the contract line, else Coinbase with the environment's key."""
     import os
 
-    if (data_dir / VENUE_LINE).is_file():
+    known = recall(data_dir)
+    # A line that a paper run has left behind must not lead away from the venue where real orders rest.
+    if (data_dir / VENUE_LINE).is_file() and (known is None or known[0].venue is not None):
         line = venue_line(data_dir)
         return Endpoints.simulated(line), ApiKey(str(line["api_key"]), str(line["api_secret"]))
     name, secret = os.environ.get(KEY_NAME_ENV, ""), os.environ.get(KEY_SECRET_ENV, "")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cli.errors import UsageError
+from state.locks import instance_holder
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
 ENVS = ("staging", "production")
 
 
@@ -16,19 +19,26 @@ def data_dir_of(env: str, market: str, chosen: Path | None = None) -> Path:
     if chosen is not None:
         return chosen.resolve()
     name = market if market in ("synthetic", "coinbase") else Path(market).resolve().name
-    return ROOT / "data" / f"{env}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
+    return DATA / f"{env}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
 
 
-def running_data_dir(chosen: Path | None) -> Path:
-    """The data dir that `ctl` means: the chosen one, else the only one with a running bot, else the default."""
+def running_data_dir(chosen: Path | None, folder: Path = DATA) -> Path:
+    """The data dir that `ctl` and `panic` mean: the chosen one, else the only one with a running bot, else the only one there is."""
     if chosen is not None:
         if not chosen.is_dir():
             raise UsageError(f"--data-dir {chosen}: there is no such folder; no bot has run there")
         return chosen.resolve()
-    default = data_dir_of("staging", "synthetic")
-    alive = [socket.parent.parent for socket in sorted((ROOT / "data").glob("*/run/operator.sock"))]
-    if default in alive or not alive:
-        return default
-    if len(alive) == 1:
+    known = sorted(run.parent for run in folder.glob("*/run") if run.is_dir())
+    # The lock, not the socket: the kernel lets go of it when its bot is gone, whatever that left behind.
+    alive = [path for path in known if instance_holder(path) is not None]
+    if len(alive) > 1:
+        raise UsageError(f"several bots run here ({listed(alive)}); name one with --data-dir")
+    if alive:
         return alive[0]
-    raise UsageError(f"several bots may run here ({', '.join(path.name for path in alive)}); name one with --data-dir")
+    if len(known) > 1:
+        raise UsageError(f"no bot runs here, and several have ({listed(known)}); name one with --data-dir")
+    return known[0] if known else folder / data_dir_of("staging", "synthetic").name
+
+
+def listed(folders: Sequence[Path]) -> str:
+    return ", ".join(str(folder) for folder in folders)

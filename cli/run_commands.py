@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import UsageError
-from cli.places import data_dir_of
+from cli.places import data_dir_of, running_data_dir
 
 
 def register(app: typer.Typer) -> None:
@@ -103,9 +103,9 @@ def run(
 
 
 def panic(
-    data_dir: Annotated[Path | None, typer.Option(help="The bot's data dir.")] = None,
-    env: Annotated[str, typer.Option(help="staging or production.")] = "staging",
-    market: Annotated[str, typer.Option(help="As given to run.")] = "synthetic",
+    data_dir: Annotated[Path | None, typer.Option(help="The bot's data dir; default: of the one that runs.")] = None,
+    env: Annotated[str | None, typer.Option(help="staging or production.")] = None,
+    market: Annotated[str | None, typer.Option(help="As given to run.")] = None,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "panic",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
@@ -114,7 +114,9 @@ def panic(
 
     from cli.panic import engage_and_sweep
 
-    raise typer.Exit(engage_and_sweep(data_dir_of(env, market, data_dir), getpass.getuser(), reason, as_json))
+    named = data_dir is None and (env is not None or market is not None)
+    folder = data_dir_of(env or "staging", market or "synthetic") if named else running_data_dir(data_dir)
+    raise typer.Exit(engage_and_sweep(folder, getpass.getuser(), reason, as_json))
 
 
 def simulator(context: typer.Context) -> None:

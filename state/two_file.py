@@ -48,10 +48,11 @@ class TwoFileStore:
         except OSError as error:
             rows[FILE] = {"engaged": 1, "cause": f"KILL_SWITCH cannot be looked at: {error.strerror}", "live": 1}
         else:
-            rows[FILE] = {**self._said_in_file(), "engaged": 1, "live": 1}
+            rows[FILE] = {**self.said_in_file(), "engaged": 1, "live": 1}
         return {TABLE: rows}
 
-    def _said_in_file(self) -> dict[str, Any]:
+    def said_in_file(self) -> dict[str, str]:
+        """Cause, name and source as far as the file holds them."""
         try:
             said = json.loads(self._file.read_text())
             return {name: said[name] for name in ("cause", "name", "source") if isinstance(said.get(name), str)}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SOCKET_NAME = "run/operator.sock"
+PAGE_FILE = "run/console.json"
 
 
 class NobodyThereError(Exception):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from exchange.coinbase.fences import engage_kill_file
 from telemetry.client import RefusedError
 from tests.live.harness import RESTING, Bot, rest_something, trade_everywhere
 from tests.support import eventually
@@ -44,6 +45,12 @@ def test_by_file_orders_are_cancelled_entries_blocked_and_only_a_command_rearms(
         bot.ask("rearm", name="ann", cause="looked at it")
         eventually(lambda: not _engaged(bot), patience_s=3.0)
         assert not (tmp_path / "KILL_SWITCH").exists()
+
+        engage_kill_file(tmp_path / "run", cause="the desk is on fire", name="ann", source="panic")
+        kill = eventually(bot.status, lambda status: status["kill"]["engaged"], 3.0)["kill"]
+        assert (kill["cause"], kill["by"]) == ("the desk is on fire", "ann"), "what panic --reason said is kept"
+        bot.ask("rearm", name="ann", cause="it is out")
+        eventually(lambda: not _engaged(bot), patience_s=3.0)
 
         bot.ask("kill", name="bob", cause="drill")
         assert eventually(bot.status, lambda status: status["kill"]["engaged"], 3.0)["kill"]["cause"] == "drill"

@@ -34,6 +34,7 @@ def test_a_stop_with_open_orders_leaves_nothing_behind(tmp_path, number, group):
         assert summary["entries"] >= 1
         assert summary["orders_left"] == 0
         assert bot.summary()["processes_left"] == 0
+        assert not (tmp_path / "run" / "operator.sock").exists(), "it would look like a bot that runs"
         eventually(bot.processes, lambda left: not left, 2.0)
         assert took_s <= STOP_S_MAX * bot.slack()
         ledger = bot.ledger()
