@@ -22,7 +22,9 @@ TEMPLATE = """# A layer of your own: python3 run.py run --config {name}
 # Say only what differs; `run.py check-config --config {name} --effective` shows what is in force.
 
 universe:
-  # never: [DOGE-USD]    # products that are not traded, whatever tier they are in
+  # Products that are never traded. A list replaces the default one (stablecoins, some memes): copy from --effective what
+  # you want to keep. What stands in it may stand in no tier; take it out of universe.tiers first.
+  # never: [PUMP-USD, TRUMP-USD]
 
 risk:
   caps:

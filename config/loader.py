@@ -29,6 +29,7 @@ from trading.values import money, plain
 
 T = TypeVar("T")
 Path_ = tuple[str, ...]
+LISTS = (tuple, list, set, frozenset)
 SECRET_WORDS = ("secret", "private_key", "password", "token", "api_key")
 
 
@@ -222,7 +223,7 @@ def _plain(value: Any) -> Any:
 def _read_override(text: str, schema: Any, said: dict[Path_, Said], problems: list[Problem]) -> None:
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
-        problems.append(Problem("--set", 0, text, "is not key=value, as in --set risk.positions_max=3"))
+        problems.append(Problem("--set", 0, text, "is not key=value, as in --set risk.caps.positions_max=3"))
         return
     yaml = YAML(typ="safe")
     try:
@@ -298,11 +299,21 @@ def _check_keys(schema: Any, tree: Any, path: Path_, said: Mapping[Path_, Said],
                 problems.append(Problem(where.where, where.line, ".".join(here), f"unknown key; {hint}"))
             else:
                 _check_keys(known[key], below, here, said, problems)
-    elif typing.get_origin(schema) in (dict, Mapping, types.MappingProxyType) or typing.get_origin(schema) is not None:
+    elif typing.get_origin(schema) in (dict, Mapping, types.MappingProxyType):
         arguments = typing.get_args(schema)
-        if isinstance(tree, dict) and len(arguments) == 2 and attrs.has(_without_none(arguments[1])):
+        if isinstance(tree, dict) and len(arguments) == 2:
             for key, below in tree.items():
                 _check_keys(arguments[1], below, (*path, key), said, problems)
+    elif typing.get_origin(schema) in LISTS and not isinstance(tree, list | tuple):
+        # A text is a sequence too: left alone, "DOGE-USD" becomes eight products of one letter each.
+        where = _place(path, said)
+        problems.append(
+            Problem(where.where, where.line, ".".join(path), f"is a list, not {tree!r}: write [{_shown(tree)}]")
+        )
+
+
+def _shown(tree: Any) -> str:
+    return "" if tree is None else str(tree)
 
 
 def _without_none(schema: Any) -> Any:

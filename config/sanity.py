@@ -10,6 +10,7 @@ from trading.publish import JITTER_PCT_MAX
 from trading.sanity import ERROR, Composed, findings
 from trading.strategies.interface import Strategy
 from trading.strategies.registry import collect
+from trading.values import canonical_symbol
 
 
 def judged(loaded: Loaded, strategies: Sequence[Strategy] = ()) -> tuple[list[Problem], list[Problem]]:
@@ -31,4 +32,19 @@ def judged(loaded: Loaded, strategies: Sequence[Strategy] = ()) -> tuple[list[Pr
         errors.append(loaded.problem("bot.jitter_pct", text))
     for finding in findings(composed):
         (errors if finding.level == ERROR else warnings).append(loaded.problem(finding.key, finding.text))
+    errors += [loaded.problem("universe.never", text) for text in misnamed(config.universe.never)]
     return errors, warnings
+
+
+def misnamed(products: Sequence[str]) -> list[str]:
+    """A sentence for each name that no product has: a ban that is misspelt bans nothing."""
+    found = []
+    for product in products:
+        try:
+            canonical = canonical_symbol(product)
+        except ValueError as error:
+            found.append(str(error))
+            continue
+        if canonical != product:
+            found.append(f"{product} is written {canonical} here")
+    return found

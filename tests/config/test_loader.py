@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from config.loader import ConfigError, load
 from config.sanity import judged
-from config.schema import Config
+from config.schema import Config, load_config
 
 
 @frozen(kw_only=True)
@@ -50,6 +50,25 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     assert "line 2" in found[0]
     assert "line 3" in found[1]
     assert "line 4" in found[2]
+
+
+@pytest.mark.parametrize(("said", "way_out"), [("DOGE-USD", "[DOGE-USD]"), ("5", "[5]"), ("", "[]")])
+def test_a_text_where_a_list_is_wanted_is_refused_not_split_into_letters(
+    tmp_path: Path, said: str, way_out: str
+) -> None:
+    found = problems(tmp_path, f'risk:\n  loss_usd_per_day_max: "1"\n  names: {said}\n')
+    assert len(found) == 1
+    assert "some.yaml line 3  risk.names: is a list, not" in found[0]
+    assert way_out in found[0]
+
+
+def test_a_product_that_is_never_traded_is_named_as_the_tiers_name_it(tmp_path: Path) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text("universe:\n  never: [TRUMP-USD, dogeusd, XRP-USD-USD]\n")
+    loaded = load_config("staging", None, [file])
+    errors = [str(problem) for problem in judged(loaded)[0]]
+    assert len(errors) == 2, errors
+    assert "some.yaml line 2  universe.never: dogeusd is written DOGE-USD here" in errors[0]
 
 
 def test_a_missing_required_key_is_named(tmp_path: Path) -> None:
