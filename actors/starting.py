@@ -94,11 +94,6 @@ def _forget(data_dir: Path) -> None:
 
 
 def _check_stores(plan: RunPlan) -> None:
-    book = plan.data_dir / db.MAIN_STORE
-    if sentence := db.lost(book):
-        if not plan.adopt_from_venue:
-            raise StartRefused(sentence, UNSAFE)
-        db.set_aside(book)
     for path in db.store_files(plan.data_dir):
         finding = db.check(path, thorough=False)
         if not finding.problems:

@@ -43,7 +43,7 @@ def existing(data_dir: Path | None, env: str, market: str) -> Path:
 def db_check(
     data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic", as_json: AsJson = False
 ) -> None:
-    """SQLite's own integrity check of every store; safe while the bot runs. Exit 1 when one is damaged."""
+    """SQLite's own integrity check of every store; safe while the bot runs. Exit 1 when one is damaged or has lost its rows."""
     from state.db import check, store_files
 
     files = store_files(existing(data_dir, env, market))
@@ -82,8 +82,11 @@ def db_backup(target: Path, data_dir: DataDir = None, env: Env = "staging", mark
 def db_migrate(data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic") -> None:
     """Apply pending migrations (a start of the bot does the same)."""
     from state.db import migrate_store, store_files
+    from state.store import lost_sentence
 
     for path in store_files(existing(data_dir, env, market)):
+        if not path.exists():
+            raise FailedError(lost_sentence(path))
         done = migrate_store(path)
         print(f"{path.name}: {', '.join(done) if done else 'nothing pending'}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from state.migrate import migrate, pending
-from state.store import begun, classified, connect, corrupt_sentence, lost_sentence
+from state.store import StoreCorruptError, begun, classified, connect, corrupt_sentence, lost_sentence
 
 MAIN_STORE = "bulkhead.db"
 
@@ -27,12 +27,18 @@ class Finding:
 
 
 def store_files(data_dir: Path) -> list[Path]:
-    """Every store of a data dir, the book first."""
-    return [path for path in (data_dir / MAIN_STORE, *sorted(data_dir.glob("*.sqlite"))) if path.exists()]
+    """Every store that a data dir has or has had, the book first: one that is gone must be missed, not overlooked."""
+    had = {data_dir / mark.name.removesuffix(".begun") for mark in data_dir.glob("run/*.begun")}
+    book, others = data_dir / MAIN_STORE, had | set(data_dir.glob("*.sqlite"))
+    return [path for path in (book, *sorted(others - {book})) if path.exists() or path in had]
 
 
 def check(path: Path, *, thorough: bool = True) -> Finding:
-    """Integrity by SQLite's own check (`quick_check` when not thorough), read-only: safe while the bot runs."""
+    """Integrity by SQLite's own check (`quick_check` when not thorough), and whether its rows are still there; read-only:
+    safe while the bot runs.
+    """
+    if not path.exists():
+        return Finding(path=path, problems=(lost_sentence(path),), rows={}, size_bytes=0)
     problems: list[str] = []
     rows: dict[str, int] = {}
     todo: tuple[str, ...] = ()
@@ -48,6 +54,8 @@ def check(path: Path, *, thorough: bool = True) -> Finding:
                 todo = tuple(migration.name for migration in pending(db, path))
     except sqlite3.Error as error:
         problems.append(str(classified(error, path)))
+    if not problems and (sentence := lost(path)):
+        problems.append(sentence)
     return Finding(path=path, problems=tuple(problems), rows=rows, size_bytes=path.stat().st_size, pending=todo)
 
 
@@ -60,21 +68,27 @@ def lost(path: Path) -> str:
             with _reader(path) as db:
                 if db.execute("SELECT count(*) FROM store_clock").fetchone()[0]:
                     return ""
-    except sqlite3.Error:
-        pass  # an empty file has no such table: lost as well
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+            return ""  # damaged or not readable, which `check` names; only "no such table" is an emptied store
     return lost_sentence(path)
 
 
 def backup(data_dir: Path, target: Path) -> list[Path]:
     """A consistent copy of every store into the folder `target`, by SQLite's backup API: never a copy of the raw file,
-    which would miss what is still in the WAL. Raises OSError, StoreError.
+    which would miss what is still in the WAL. Raises OSError, StoreError; StoreCorruptError for a lost store when all others are copied.
     """
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     copies = []
+    sentences = []
     for path in store_files(data_dir):
+        if sentence := lost(path):
+            sentences.append(sentence)
+            continue
         copy = target / path.name
         fresh = copy.with_name(f".{copy.name}.new")
         fresh.unlink(missing_ok=True)
+        os.close(os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600))  # a copy tells as much as the store
         try:
             with _reader(path) as source, _closing(sqlite3.connect(fresh)) as db:
                 source.backup(db)
@@ -87,6 +101,8 @@ def backup(data_dir: Path, target: Path) -> list[Path]:
         os.close(descriptor)
         fresh.replace(copy)
         copies.append(copy)
+    if sentences:
+        raise StoreCorruptError("; ".join(sentences))
     return copies
 
 

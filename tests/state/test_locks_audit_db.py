@@ -164,3 +164,40 @@ def test_a_store_that_held_rows_and_holds_none_is_lost_not_new(tmp_path):
     assert "has lost its rows" in db.lost(path)
     db.set_aside(path)
     assert db.lost(path) == ""
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A data dir whose book has held rows, beside a store that is whole."""
+    for name in ("bulkhead.db", "exits.sqlite"):
+        store = Store(tmp_path / name, [Table("things", columns={"n": "integer"})])
+        store.commit([Save("things", "a", {"n": 1})], 1.0)
+        store.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("emptied", [False, True], ids=["absent", "emptied"])
+def test_a_data_dir_without_its_book_is_not_called_whole(whole, emptied):
+    book = whole / "bulkhead.db"
+    book.unlink()
+    if emptied:
+        book.touch()
+    assert [path.name for path in db.store_files(whole)] == ["bulkhead.db", "exits.sqlite"]
+    lost, kept = (db.check(path) for path in db.store_files(whole))
+    assert "has lost its rows" in lost.problems[0]
+    assert kept.problems == ()
+    with pytest.raises(StoreCorruptError, match="has lost its rows"):
+        db.backup(whole, whole / "copy")
+    assert (whole / "copy" / "exits.sqlite").exists(), "what is there is copied all the same"
+
+
+def test_a_damaged_store_has_one_cause_whoever_looks(whole):
+    book = whole / "bulkhead.db"
+    book.write_bytes(b"garbage!" * 1000)
+    assert db.lost(book) == ""
+    assert "is damaged" in db.check(book).problems[0]
+    assert len(db.check(book).problems) == 1
+
+
+def test_copies_are_as_private_as_the_stores(whole):
+    assert {path.stat().st_mode & 0o777 for path in db.backup(whole, whole / "copy")} == {0o600}
