@@ -18,7 +18,7 @@ from typing import Any
 from attrs import define, field
 
 from simulation.backtest.data import Dataset
-from simulation.backtest.path import corner_times, price_at
+from simulation.backtest.path import corner_times, points, price_at
 from simulation.backtest.report import EquityPoint, Fill, Run, Trade
 from simulation.backtest.world import BacktestWorld
 from simulation.process import Process
@@ -39,6 +39,8 @@ BREATH_S = 0.6
 """Once an hour each pace gets its turn, so that risk and exits look at their marks also while nothing happens."""
 NEAR = 1.02
 """How near a price must come to a stop or target, as a factor, for the bar to be walked through."""
+JUMP_PARTS = 10.0
+"""A walked step is so many times smaller than the jump that exits would doubt; a bar that spans half of it is walked."""
 QUIET_WARM_UP_S = 5.0
 
 
@@ -133,6 +135,8 @@ class Backtest:
         self.recorder = Recorder(config_hash)
         self.world.stage.observers.append(self.recorder)
         self.record_quiet = record_quiet
+        jump_share = config.exits.outlier_pct / 100.0
+        self.step_share, self.calm_ratio = jump_share / JUMP_PARTS, 1.0 + jump_share / 2.0
         self.equity: list[EquityPoint] = []
         self.next_equity_s = 0.0
         self.played = 0
@@ -148,7 +152,7 @@ class Backtest:
                 started = True
                 self._warm_up(bars)
             end_s = float(bars[0].end_s)
-            if self._busy() or (self.recorder.watched and self._touched(bars)):
+            if self._busy() or (self.recorder.watched and any(map(self._touched, bars))):
                 self._walk(bars, end_s)
             stage.skip_to(end_s)
             world.close(bars)
@@ -190,31 +194,33 @@ class Backtest:
         """Whether an order may be at the venue or on its way, or a fill is not booked yet."""
         return self.recorder.unsettled or self._near()
 
-    def _touched(self, bars: list[Bar]) -> bool:
+    def _touched(self, bar: Bar) -> bool:
         """Whether a bar comes near anything that an exit waits for; a bar that does not may be skipped to its close.
 
         A necessary condition with a wide margin, never a decision: stop, target and hold are judged by exits alone.
         """
-        watched = self.recorder.watched
-        for bar in bars:
-            for low, high, hold_until_s in watched.get(bar.product_id, ()):
-                if bar.low <= low or bar.high >= high or hold_until_s <= bar.end_s:
-                    return True
+        for low, high, hold_until_s in self.recorder.watched.get(bar.product_id, ()):
+            if bar.low <= low or bar.high >= high or hold_until_s <= bar.end_s or bar.high > bar.low * self.calm_ratio:
+                return True
         return False
 
     def _walk(self, bars: list[Bar], end_s: float) -> None:
-        """From the present to `end_s` along the bars' paths: in small steps while orders are open, else corner by corner."""
+        """From the present to `end_s` along the bars' paths: in small steps while orders are open, in `points` where
+        something held is touched, else corner by corner.
+        """
         stage, recorder = self.world.stage, self.recorder
-        held = frozenset(p.product_id for p in recorder.book.positions) if recorder.book else frozenset()
-        corners = deque(sorted({at for bar in bars for at in corner_times(bar) if at > stage.now.venue_s}))
-        while corners:
+        before = held = self._held()
+        times = self._times(bars, before, held)
+        while times:
             now_s = stage.now.venue_s
-            while corners and corners[0] <= now_s:
-                corners.popleft()
-            if not corners:
+            if held != (held := self._held()):
+                times = self._times(bars, before, held)  # bought inside this bar: from here on its price is watched
+            while times and times[0] <= now_s:
+                times.popleft()
+            if not times:
                 break
             busy = self._busy()
-            until = min(corners[0], now_s + STEP_S, end_s) if busy else min(corners[0], end_s)
+            until = min(times[0], now_s + STEP_S, end_s) if busy else min(times[0], end_s)
             if busy:
                 stage.skip_to(until - TURN_S)
                 stage.run_until_venue(until)
@@ -224,10 +230,23 @@ class Backtest:
                 product = bar.product_id
                 # Inside a bar only what works or is held needs its price: nobody else decides before the bar's end.
                 if bar.start_s <= until and (until >= end_s or product in held or product in recorder.working):
-                    price = price_at(bar, until, held=product in held)
+                    price = price_at(bar, until, held=product in before)
                     self.world.quote(product, price, symbols=until >= end_s or product in recorder.working)
             if self._near():
                 stage.run_for(0.01)
+
+    def _held(self) -> frozenset[str]:
+        book = self.recorder.book
+        return frozenset(p.product_id for p in book.positions) if book else frozenset()
+
+    def _times(self, bars: list[Bar], before: frozenset[str], held: frozenset[str]) -> deque[float]:
+        """When to look while walking. before: held at the bar's start, which decides its path; held: now."""
+        found: set[float] = set()
+        for bar in bars:
+            found.update(corner_times(bar))
+            if bar.product_id in held and self._touched(bar):
+                found.update(points(bar, held=bar.product_id in before, step_share=self.step_share))
+        return deque(sorted(found))
 
     # -- the record -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,56 @@
+"""Between two bar ends the market walks straight lines, and exits see them as they would live: no fall is one bad tick."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from exchange.simulator.market import Bar as Candle
+from simulation.backtest.path import POINTS_MAX, points, price_at
+from tests.backtest.markets import jumping
+from tests.backtest.test_backtest import LOADED, backtest
+from trading.messages.market import Bar
+
+STOP = 0.94
+HOUR_S = 3_600
+
+
+def wick(candle: Candle) -> Candle:
+    """Ten percent down, up to the target, and back: the pessimistic path stops first."""
+    return Candle(
+        candle.start_s, candle.open, candle.open * 1.14, candle.open * 0.9, candle.close, candle.volume * 20
+    )  # fmt: skip
+
+
+def dip(candle: Candle) -> Candle:
+    return Candle(candle.start_s, candle.open, candle.high, candle.open * 0.9, candle.close, candle.volume * 20)
+
+
+def fall(candle: Candle) -> Candle:
+    return Candle(
+        candle.start_s, candle.open, candle.high, candle.open * 0.895, candle.open * 0.9, candle.volume * 20
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [wick, dip, fall])
+@pytest.mark.parametrize("bar_s", [60, 300, 900])
+def test_a_low_beyond_the_stop_stops_in_its_bar_between_the_stop_and_the_low(bar_s: int, shape) -> None:
+    """A step is half a percent here; slippage, and what exits allow an order, is at most three percent."""
+    at_s = 4 * HOUR_S
+    test = backtest(jumping(bar_s, 26 * HOUR_S, 1.5, lambda after_s, c: shape(c) if after_s == at_s else c))
+    (trade,) = (t for t in test.run().trades if t.product_id == "SOL-USD")
+    (bar,) = (c for c in test.dataset.series["SOL-USD"] if c.low < c.open * 0.95)
+    assert trade.exit_reason == "stop"
+    assert bar.start_s < trade.closed_s < bar.start_s + bar_s
+    stop = float(trade.entry_price) * STOP
+    assert max(bar.low, stop * 0.97) <= float(trade.exit_price) <= stop
+
+
+def test_the_steps_of_a_walked_line_stay_well_inside_what_exits_would_doubt() -> None:
+    doubted = LOADED.config.exits.outlier_pct / 100
+    bar = Bar("BTC-USD", 60, 0, 100.0, 110.0, 70.0, 105.0, 1.0)
+    prices = [bar.open, *(price_at(bar, at_s, held=True) for at_s in points(bar, held=True, step_share=doubted / 10))]
+    assert {70.0, 110.0} <= {round(price, 9) for price in prices}
+    assert max(abs(after / before - 1) for before, after in pairwise(prices)) < doubted / 5
+    assert len(points(bar, held=True, step_share=0.0)) == 3 * POINTS_MAX, "no step at all is no endless walk"
