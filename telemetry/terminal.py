@@ -99,14 +99,16 @@ class _Watcher:
             self.on_picture(picture)
 
     def _count(self, record: Mapping[str, Any]) -> None:
-        if record["kind"] == "fill":
-            self.counts["fills"] += 1
-        elif record["kind"] == "decision" and record.get("verdict") == "denied":
-            self.counts["denied"] += 1
-        elif record["kind"] == "decision" and record.get("verdict") == "entry":
-            self.counts["entries"] += 1
-        elif record["kind"] == "decision" and record.get("verdict") == "exit":
-            self.counts["exits"] += 1
+        """As the roles record it: risk says `denied` with each answer, exits say "exit", fills are a kind of their own."""
+        match record:
+            case {"kind": "fill"}:
+                self.counts["fills"] += 1
+            case {"kind": "decision", "denied": True}:
+                self.counts["denied"] += 1
+            case {"kind": "decision", "code": "admitted"}:
+                self.counts["entries"] += 1
+            case {"kind": "decision", "role": "exits", "code": "exit"}:
+                self.counts["exits"] += 1
 
     def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None: ...
 
@@ -155,6 +157,7 @@ class PlainView(_Watcher):
                 "alive",
                 f"{status['trading_state']}  NAV {usd(status['nav_usd'])}  positions {len(status['positions'])}  "
                 f"orders {len(status['orders'])}  roles running {running}/{len(picture['tree'])}  "
+                f"{'  '.join(f'{what} {count}' for what, count in self.counts.items())}  "
                 f"oldest quote {max(ages):.1f} s"
                 if ages
                 else f"{status['trading_state']}  no quotes",

@@ -141,10 +141,6 @@ def summary(run: Run) -> dict[str, Any]:
     mean_equity = sum((point.equity_usd for point in equity), ZERO) / len(equity) if equity else start
     daily = daily_returns(equity)
     depth, depth_at = max_drawdown(equity)
-    rejects: dict[str, int] = defaultdict(int)
-    for decision in run.decisions:
-        if decision.get("verdict") in ("denied", "no_trade"):
-            rejects[str(decision.get("code"))] += 1
     held = exposure_time(trades, equity)
     return {
         **run.facts,
@@ -171,11 +167,24 @@ def summary(run: Run) -> dict[str, Any]:
         "exposure_time": held,
         "orders": len(run.orders),
         "fills": len(run.fills),
-        "rejects": dict(sorted(rejects.items(), key=lambda item: (-item[1], item[0]))),
+        "rejects": rejects(run.decisions),
         "per_symbol": _grouped(trades, "product_id"),
         "per_exit_reason": _grouped(trades, "exit_reason"),
         "per_strategy": _grouped(trades, "strategy"),
     }
+
+
+def rejects(decisions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Why nothing was bought: risk's denials and the symbols' verdicts without a trade, by code, most frequent first.
+
+    A verdict is recorded when it changes. What oms refuses is counted once, as risk's denial with the same code.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    for decision in decisions:
+        waits = str(decision.get("role", "")).startswith("symbol:") and decision.get("code") != "proposed"
+        if decision.get("denied") or waits:
+            counts[str(decision.get("code"))] += 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def daily_returns(equity: Sequence[EquityPoint]) -> list[float]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
+from rich.console import Console
 
+from cli.backtest_commands import show
 from config.schema import load_config
 from exchange.simulator.market import Bar as Candle
 from simulation.backtest import engine
@@ -15,6 +17,7 @@ from simulation.backtest.data import Dataset, generated
 from simulation.backtest.engine import Backtest
 from simulation.backtest.path import corners, price_at
 from simulation.backtest.report import summary, write
+from telemetry.terminal import PlainView
 from tests.support import shared_data
 from trading.messages.market import Bar
 
@@ -126,9 +129,32 @@ def test_every_exit_by_stop_lies_between_the_stop_and_the_bars_low_less_toleranc
         assert bar.low * 0.99 <= float(trade.exit_price) <= stop
 
 
-def test_no_trade_is_a_code_with_its_values(played) -> None:
-    denied = [d for d in played[1].decisions if d.get("denied")]
-    assert all(d["code"] for d in denied)
+@pytest.fixture(scope="module")
+def denied():
+    """A real run with one trade a day, so that it holds denials, entries and exits."""
+    pacing = evolve(LOADED.config.risk.pacing, trades_per_day_max=1)
+    return backtest(stirred(), risk=evolve(LOADED.config.risk, pacing=pacing)).run()
+
+
+def test_the_report_tells_why_nothing_was_bought_as_risk_and_the_symbols_recorded_it(denied, capsys) -> None:
+    figures = {**summary(denied), "data": "stirred", "config_hash": "cafe"}
+    told = figures["rejects"]
+    assert told["trades_per_day"] == sum(d.get("denied") is True for d in denied.decisions) > 1
+    assert told["no_candidates_from_triggers"] > 1
+    assert not {"admitted", "proposed", "eligible", "exit"} & set(told)
+    show(Console(), figures)
+    shown = capsys.readouterr().out
+    assert "why not" in shown
+    assert "trades_per_day" in shown
+
+
+def test_the_terminal_counts_real_decisions(denied, tmp_path: Path) -> None:
+    view = PlainView(tmp_path)
+    for decision in denied.decisions:
+        view._count({**decision, "kind": "decision"})
+    assert view.counts["denied"] == summary(denied)["rejects"]["trades_per_day"]
+    assert view.counts["entries"] == sum(d["code"] == "admitted" for d in denied.decisions) > 0
+    assert view.counts["exits"] == len(denied.trades) > 0
 
 
 def test_while_a_position_is_held_the_low_comes_before_the_high() -> None:

@@ -60,9 +60,10 @@ def run(**changes: object) -> Run:
         ],
         "orders": [],
         "decisions": [
-            {"code": "theme_cap", "verdict": "denied"},
-            {"code": "theme_cap", "verdict": "denied"},
-            {"code": "entry", "verdict": "entry"},
+            {"role": "risk", "code": "theme_cap", "denied": True},
+            {"role": "risk", "code": "theme_cap", "denied": True},
+            {"role": "risk", "code": "admitted", "denied": False},
+            {"role": "symbol:BTC-USD", "code": "proposed"},
         ],
         "themes": {"BTC-USD": "LAYER1"},
     }
