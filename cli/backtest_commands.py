@@ -176,6 +176,8 @@ def show(console: Console, figures: Mapping[str, Any]) -> None:
         for code, count in list(figures["rejects"].items())[:15]:
             table.add_row(code, f"{count:,}")
         console.print(table)
+    for warning in figures["warnings"]:
+        console.print(f"note: {warning}", style="yellow")
 
 
 def rows_of(figures: Mapping[str, Any]) -> list[tuple[str, str]]:

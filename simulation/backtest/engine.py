@@ -8,7 +8,6 @@ is held, the walk is skipped: nobody could notice it.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -18,8 +17,10 @@ from typing import Any
 from attrs import define, field
 
 from simulation.backtest.data import Dataset
+from simulation.backtest.fitness import warnings
 from simulation.backtest.path import corner_times, points, price_at
 from simulation.backtest.report import EquityPoint, Fill, Run, Trade
+from simulation.backtest.volumes import FIRST_S, RENEWED_S, RollingVolumes, Volumes
 from simulation.backtest.world import BacktestWorld
 from simulation.process import Process
 from trading.costs import CostSettings
@@ -130,10 +131,12 @@ class Backtest:
         self.products = products
         self.world = BacktestWorld(
             config=config, costs=costs, products=products, start_s=float(dataset.start_s), seed=seed, config_hash=config_hash,
-            bar_s=bar_s, volumes_usd=_daily_volumes(dataset), strategies=strategies,
+            bar_s=bar_s, strategies=strategies,
         )  # fmt: skip
         self.recorder = Recorder(config_hash)
         self.world.stage.observers.append(self.recorder)
+        self.volumes = RollingVolumes(dataset, products)
+        self.next_volumes_s = min(dataset.series[product].start_s[0] for product in products) + FIRST_S
         self.record_quiet = record_quiet
         jump_share = config.exits.outlier_pct / 100.0
         self.step_share, self.calm_ratio = jump_share / JUMP_PARTS, 1.0 + jump_share / 2.0
@@ -158,6 +161,7 @@ class Backtest:
             world.close(bars)
             self._settle()
             if end_s >= self.next_equity_s:
+                world.renew(self._volumes(end_s))
                 stage.run_for(BREATH_S)
                 self._equity(end_s)
                 self.next_equity_s = end_s - end_s % EQUITY_EVERY_S + EQUITY_EVERY_S
@@ -171,6 +175,13 @@ class Backtest:
         return self._result()
 
     # -- time -----------------------------------------------------------------------------------------------------
+
+    def _volumes(self, end_s: float) -> Volumes | None:
+        """New volumes when it is time for them; before the first ones nothing is eligible."""
+        if end_s < self.next_volumes_s:
+            return None
+        self.next_volumes_s = end_s + RENEWED_S
+        return self.volumes.at(end_s)
 
     def _warm_up(self, bars: list[Bar]) -> None:
         """The roles find each other and the book is reconciled before the first decision."""
@@ -284,6 +295,7 @@ class Backtest:
             ],
             decisions=self.recorder.decisions,
             themes={product: self.world.tier_of.theme(product) for product in self.products},
+            warnings=warnings(self.products, self.world.config),
         )
 
     def _trades(self) -> list[Trade]:
@@ -332,16 +344,6 @@ class Backtest:
 def _sum(fills: list[Mapping[str, Any]]) -> tuple[Decimal, Decimal]:
     sizes = [Decimal(str(f["base_size"])) for f in fills]
     return sum(sizes, ZERO), sum((size * Decimal(str(f["price"])) for size, f in zip(sizes, fills, strict=True)), ZERO)
-
-
-def _daily_volumes(dataset: Dataset) -> dict[str, float]:
-    """Median-free and honest: the first day's quote volume per product, scaled to 24 h; a day that is past when it is used."""
-    found = {}
-    for product, candles in dataset.series.items():
-        bar_s = dataset.bar_s[product]
-        first = candles[: bisect_left(candles.start_s, candles.start_s[0] + 86_400)]
-        found[product] = sum(c.close * c.volume for c in first) * 86_400 / (len(first) * bar_s)
-    return found
 
 
 def _plain(values: Any) -> Any:

@@ -84,7 +84,10 @@ class Fill:
 
 @frozen(kw_only=True)
 class Run:
-    """Everything that a backtest leaves behind. orders and decisions are JSON-able records in order of time."""
+    """Everything that a backtest leaves behind. orders and decisions are JSON-able records in order of time.
+
+    warnings: what this data could not show, in sentences.
+    """
 
     facts: Mapping[str, Any]
     start_cash_usd: Decimal
@@ -95,6 +98,7 @@ class Run:
     orders: Sequence[Mapping[str, Any]]
     decisions: Sequence[Mapping[str, Any]]
     themes: Mapping[str, str]
+    warnings: Sequence[str] = ()
 
 
 def check(run: Run) -> None:
@@ -144,6 +148,7 @@ def summary(run: Run) -> dict[str, Any]:
     held = exposure_time(trades, equity)
     return {
         **run.facts,
+        "warnings": list(run.warnings),
         "start": utc_text(equity[0].s) if equity else None,
         "end": utc_text(equity[-1].s) if equity else None,
         "days": round((equity[-1].s - equity[0].s) / DAY_S, 3) if equity else 0,

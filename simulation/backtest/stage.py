@@ -1,7 +1,6 @@
 """The virtual stage of a backtest: venue and real time jump together over what nobody could notice.
 
-Only paces that cost time and decide nothing are changed: how often snapshots are repeated and the universe looks at what
-the cost model keeps still.
+Only paces that cost time and decide nothing are changed: how often snapshots are repeated.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from trading.messages.market import Quote
 CALM_S = 1e8
 """How often snapshots are repeated here, instead of each half second: practically never."""
 NEVER_S = CALM_S / 2
-REVIEW_S = 1_800.0
-"""How often the universe looks at spreads, depths and volumes, which the cost model keeps as they are."""
 PACE_S = 5.0
 """A timer set no further ahead than this is a pace: a jump of time moves it along instead of ringing it once a bar."""
 TICK_S = 0.5
@@ -30,11 +27,11 @@ TICK_S = 0.5
 CALM_AFTER_S = 4.0
 CALM = frozenset(
     {
-        ("universe", "publish"), ("universe", "measure"), ("kill_switch", "publish"), ("risk", "publish"),
-        ("gateway", "measure"),
+        ("universe", "publish"), ("universe", "review"), ("universe", "measure"), ("kill_switch", "publish"), ("risk", "publish"), ("gateway", "measure"),
     }
 )  # fmt: skip
-"""Timers (role, key) that only repeat what was said, for mail that is lost or a lease that has no end here."""
+"""Timers (role, key) that only repeat what was said, for mail that is lost or a lease that has no end here, and the
+universe's looks, which come with each renewal of what they look at."""
 
 
 @define

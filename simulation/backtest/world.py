@@ -1,12 +1,13 @@
 """The bot on the virtual stage for a backtest: its real machines with the live configuration, and a venue with costs.
 
-Only paces that cost time and decide nothing are changed: how often snapshots are repeated and the universe looks at what
-the cost model keeps still, and the leases on snapshots (no process dies here). Health is one steady snapshot; what moves with the market (regime, eligibility, guards) is live.
+Only paces that cost time and decide nothing are changed: how often snapshots are repeated, how many looks the universe takes
+at what changes each two hours, and the leases on snapshots (no process dies here). What moves with the market (regime,
+eligibility, guards, the breakers that the universe measures) is live.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from math import ceil
 from typing import Any
@@ -22,15 +23,18 @@ from exchange.simulator.matching import Venue
 from exchange.simulator.orders import average_price
 from exchange.simulator.products import Product as SimProduct
 from exchange.simulator.products import make_product
-from simulation.backtest.stage import CALM_S, REVIEW_S, BacktestStage
+from simulation.backtest.stage import CALM_S, PACE_S, BacktestStage
+from simulation.backtest.volumes import Volumes
 from simulation.fuzz.venue import ORDINARY, FuzzVenue, WireSettings, words_of
 from simulation.fuzz.wire import GatewayWire
 from simulation.store import KillStore
+from trading.breakers import BreakerRule, BreakerState
 from trading.costs import CostSettings
 from trading.exits import ExitsMachine
+from trading.health_monitor import breaker_rules
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
-from trading.machine import Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
-from trading.messages.control import Breaker, CatalogSnapshot, HealthSnapshot
+from trading.machine import Effect, Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
+from trading.messages.control import Breaker, CatalogSnapshot, HealthSnapshot, Measured
 from trading.messages.market import Bar, Quote
 from trading.messages.orders import Fees, OrderOutcome, OrderUpdate, PageItem, PlaceOrder, Query, QueryKind
 from trading.oms import OmsMachine
@@ -43,6 +47,10 @@ from trading.universe import UniverseMachine
 from trading.values import Side, account_tag
 
 PORTFOLIO = "00000000-0000-4000-8000-00000000ba57"
+
+
+LOOK_S = 0.01
+"""Between new volumes, the universe's look at them, and what it tells health: each hears the one before."""
 
 
 class BacktestVenue(FuzzVenue):
@@ -98,7 +106,7 @@ class _Frame:
 
 
 class SteadyCatalog(QuietMachine):
-    """The catalog of a backtest: products do not change, fees are the cost model's, the data is always fresh."""
+    """The catalog of a backtest: fees are the cost model's, the data is always fresh, and of the products only the volume moves."""
 
     role = "catalog"
 
@@ -112,13 +120,23 @@ class SteadyCatalog(QuietMachine):
         return self._publish(now)
 
     def handle(self, message: object, now: Instant) -> Effects:
-        return self._publish(now) if isinstance(message, Woke) else ()
+        match message:
+            case Volumes(usd=usd):
+                self.known = tuple(evolve(p, volume_24h_quote_usd=usd.get(p.product_id)) for p in self.known)
+                self.n += 1
+                return (Send("universe", self._snapshot(now)),)  # nobody else asks for volumes
+            case Woke():
+                return self._publish(now)
+        return ()
+
+    def _snapshot(self, now: Instant) -> CatalogSnapshot:
+        return CatalogSnapshot(
+            n=self.n, products=self.known, fees=self.fees, fetched_boot_s=now.boot_s, incarnation=self.me
+        )
 
     def _publish(self, now: Instant) -> Effects:
         self.n += 1
-        snapshot = CatalogSnapshot(
-            n=self.n, products=self.known, fees=self.fees, fetched_boot_s=now.boot_s, incarnation=self.me
-        )
+        snapshot = self._snapshot(now)
         receivers = ("risk", "oms", "exits", "gateway", "universe", *(f"symbol:{p.product_id}" for p in self.known))
         return [
             *(Send(role, snapshot) for role in receivers),
@@ -126,28 +144,52 @@ class SteadyCatalog(QuietMachine):
         ]
 
 
-class SteadyHealth(QuietMachine):
-    """The health monitor of a backtest: its one breaker is measured and closed; there is no process and no feed to fail."""
+class MarketHealth(QuietMachine):
+    """The health monitor of a backtest: the breakers that the universe measures, by the live rules; no process and no feed
+    can fail here. A market with too few products for `empty_universe` ever to close is played without it, and warned of.
+    """
 
     role = "health_monitor"
 
-    def __init__(self, *, me: Incarnation, symbols: tuple[str, ...]) -> None:
+    def __init__(self, *, me: Incarnation, symbols: tuple[str, ...], rules: tuple[BreakerRule, ...]) -> None:
         self.me = me
         self.receivers = ("risk", "oms", "exits", *symbols)
+        self.states = tuple(BreakerState(rule, measured=True) for rule in rules)
+        self.readings: dict[str, float] = {}
         self.n = 0
 
     def recover(self, rows: Rows, now: Instant) -> Effects:  # noqa: ARG002
         return self._publish(now)
 
     def handle(self, message: object, now: Instant) -> Effects:
-        return self._publish(now) if isinstance(message, Woke) else ()
+        match message:
+            case Measured(source="universe"):
+                self.readings = dict(message.readings)
+                return self._read(now)
+            case Woke(key="hold"):
+                return self._read(now)
+            case Woke():
+                return self._publish(now)
+        return ()
 
-    def _publish(self, now: Instant) -> Effects:
+    def _read(self, now: Instant) -> list[Effect]:
+        """All breakers against the newest readings; again when an open one has been well for as long as it must."""
+        changed = [one.read(self.readings.get(one.rule.reading), now.boot_s) for one in self.states]
+        holds = [one.good_since + one.rule.hold_s for one in self.states if one.open and one.good_since is not None]
+        # Further ahead than a pace, so that it rings after the next jump instead of standing aside.
+        again = Wake("hold", max(min(holds), now.boot_s + 2 * PACE_S) if holds else None)
+        return [*(self._tell() if any(changed) else ()), again]
+
+    def _tell(self) -> list[Effect]:
         self.n += 1
-        steady = Breaker(code="backtest", open=False, measured=True, since_boot_s=now.boot_s)
-        snapshot = HealthSnapshot(n=self.n, breakers=(steady,), incarnation=self.me)
-        wait_s = 1.0 if self.n < 4 else CALM_S
-        return [*(Send(role, snapshot) for role in self.receivers), Wake("publish", now.boot_s + wait_s)]
+        steady = Breaker(code="backtest", open=False, measured=True, since_boot_s=0.0)
+        breakers = (steady, *(state.snapshot() for state in self.states))
+        snapshot = HealthSnapshot(n=self.n, breakers=breakers, incarnation=self.me)
+        return [Send(role, snapshot) for role in self.receivers]
+
+    def _publish(self, now: Instant) -> list[Effect]:
+        wait_s = 1.0 if self.n < 3 else CALM_S
+        return [*self._tell(), Wake("publish", now.boot_s + wait_s)]
 
 
 class BacktestWorld:
@@ -155,7 +197,7 @@ class BacktestWorld:
 
     def __init__(
         self, *, config: Any, costs: CostSettings, products: tuple[str, ...], start_s: float, seed: int, config_hash: str,
-        bar_s: tuple[int, int, int], volumes_usd: Mapping[str, float], strategies: tuple[Any, ...] = (),
+        bar_s: tuple[int, int, int], strategies: tuple[Any, ...] = (),
     ) -> None:  # fmt: skip
         self.costs = costs
         self.config = config
@@ -164,7 +206,7 @@ class BacktestWorld:
         self.sim = {name: make_product(name) for name in products}
         self.tier_of = groups_of(config.universe.tiers, config.universe.themes)
         self.venue = BacktestVenue(self.stage, list(self.sim.values()), costs, self.tag)
-        self.products = tuple(_metadata(self.sim[name], volumes_usd.get(name, 0.0)) for name in products)
+        self.products = tuple(_metadata(self.sim[name]) for name in products)
         self._frames = {name: self._frame(name) for name in products}
         self.venue.before_placing = self.street
         self._sequence = 0
@@ -175,7 +217,8 @@ class BacktestWorld:
     def _build(self, config: Any, config_hash: str, bar_s: tuple[int, int, int], strategies: tuple[Any, ...]) -> None:
         stage = self.stage
         oms = evolve(config.oms, snapshot_every_s=CALM_S, reconcile_every_s=CALM_S)
-        universe = evolve(config.universe, review_s=max(config.universe.review_s, REVIEW_S))
+        # Volumes change each two hours here, spreads and depths never: a second look would only see the same again.
+        universe = evolve(config.universe, ineligible_grace=1, eligible_grace=1)
         risk = evolve(config.risk, lease_s=float("inf"), metadata_age_s_max=float("inf"))
         symbol = evolve(config.symbol, bar_s=bar_s)
         gateway = evolve(config.gateway, posting=evolve(config.gateway.posting, **_never_stale(config.gateway.posting)))
@@ -191,7 +234,13 @@ class BacktestWorld:
             store=KillStore(),
         )
         symbols = tuple(f"symbol:{name}" for name in self.sim)
-        stage.add("health_monitor", lambda me: SteadyHealth(me=me, symbols=symbols))
+        rules = tuple(
+            rule
+            for rule in breaker_rules(config.health_monitor)
+            if rule.source == "universe"
+            and not (rule.code == "empty_universe" and len(self.sim) < universe.eligible_min)
+        )
+        stage.add("health_monitor", lambda me: MarketHealth(me=me, symbols=symbols, rules=rules))
         stage.add("catalog", lambda me: SteadyCatalog(me=me, products=self.products, fees=self.venue.fees))
         stage.add(
             "universe",
@@ -288,6 +337,16 @@ class BacktestWorld:
                     carry_out(process, bar, effects, now)
         self._sequence = sequence
 
+    def renew(self, volumes: Volumes | None) -> None:
+        """The universe measures; before that, when there are new volumes, the catalog hears them and the universe looks.
+
+        At a bar's end, when no quote is old.
+        """
+        if volumes is not None:
+            self.stage.post("catalog", volumes)
+            self.stage.post("universe", Woke("review"), LOOK_S)
+        self.stage.post("universe", Woke("measure"), 2 * LOOK_S)
+
     def marks(self) -> dict[str, float]:
         """The newest mid of every product that was quoted."""
         return {name: frame.mid for name, frame in self._frames.items() if frame.mid > 0.0}
@@ -336,10 +395,9 @@ def _never_stale(posting: Any) -> dict[str, float]:
     return {"metadata_age_s_max": float("inf")} if hasattr(posting, "metadata_age_s_max") else {}
 
 
-def _metadata(sim: SimProduct, volume_usd: float) -> Product:
+def _metadata(sim: SimProduct) -> Product:
     return Product(
         product_id=sim.product_id, base_currency=sim.base, quote_currency=sim.quote, price_increment=sim.price_increment,
         base_increment=sim.base_increment, quote_increment=sim.quote_increment, base_size_min=sim.base_min_size,
         base_size_max=sim.base_max_size, quote_size_min=sim.quote_min_size, quote_size_max=sim.quote_max_size,
-        volume_24h_quote_usd=volume_usd,
     )  # fmt: skip

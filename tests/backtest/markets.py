@@ -19,13 +19,14 @@ def jumping(
     days: float,
     bend: Callable[[int, Candle], Candle] = lambda _after_s, candle: candle,
     products: tuple[str, ...] = tuple(PRICES),
+    day_usd: float = DAY_USD,
 ) -> Dataset:
     """SOL-USD rises by 3.5 % within 15 minutes (or one bar) from `jump_s` on. bend(seconds since the jump, candle)."""
     steps = max(1, 900 // bar_s)
     series = {}
     for product in products:
         drawn, price = random.Random(product), PRICES[product]
-        base = DAY_USD / 86_400 * bar_s / price
+        base = day_usd / 86_400 * bar_s / price
         candles = []
         for start_s in range(0, int(days * 86_400), bar_s):
             open_, volume = price, base

@@ -79,10 +79,11 @@ def test_the_same_seed_gives_the_same_bytes(played, tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
 
-def test_another_future_changes_nothing_before_it(played) -> None:
-    """Every price after the cut is different; every decision before it is the same."""
+@pytest.mark.parametrize("share", [0.15, 0.6], ids=["inside the first day", "later"])
+def test_another_future_changes_nothing_before_it(played, share: float) -> None:
+    """Every price and volume after the cut is different; every decision before it is the same."""
     dataset = stirred()
-    cut_s = dataset.start_s + int(DAYS * 86_400 * 0.6) // 60 * 60
+    cut_s = dataset.start_s + int(DAYS * 86_400 * share) // 60 * 60
     other = {
         product: [
             c
