@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,6 +158,7 @@ def show(console: Console, figures: Mapping[str, Any]) -> None:
                     hold,
                 )
             console.print(table)
+    show_open(console, figures["open_positions"])
     table = Table(title="summary", title_justify="left", box=None, show_header=False)
     table.add_column("")
     table.add_column("", justify="right")
@@ -180,6 +181,20 @@ def show(console: Console, figures: Mapping[str, Any]) -> None:
         console.print(f"note: {warning}", style="yellow")
 
 
+def show_open(console: Console, holdings: Sequence[Mapping[str, Any]]) -> None:
+    """What the end of the data left open: in the return, in no trade."""
+    if not holdings:
+        return
+    table = Table(title="still open at the end", title_justify="left", box=None, header_style="bold")
+    table.add_column("")
+    for heading in ("since", "size", "entry", "mark", "PnL USD"):
+        table.add_column(heading, justify="right")
+    for row in holdings:
+        prices = (f"{float(row[key]):,.6g}" for key in ("base_size", "entry_price", "mark_price"))
+        table.add_row(row["product_id"], row["opened_s"][:16], *prices, f"{float(row['pnl_usd']):,.2f}")
+    console.print(table)
+
+
 def rows_of(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     def percent(key: str) -> str:
         return "-" if figures[key] is None else f"{figures[key] * 100:.2f} %"
@@ -195,6 +210,7 @@ def rows_of(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("end equity", f"{float(figures['end_equity_usd']):,.2f} USD"),
         ("return", percent("return")),
         ("trades", str(figures["trades"])),
+        ("still open", str(len(figures["open_positions"]))),
         ("hit rate", percent("hit_rate")),
         ("profit factor", number("profit_factor")),
         (
@@ -205,10 +221,16 @@ def rows_of(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
             "max drawdown",
             percent("max_drawdown") + (f" at {figures['max_drawdown_at']}" if figures["max_drawdown_at"] else ""),
         ),
-        ("Sharpe / Sortino", f"{number('sharpe')} / {number('sortino')}"),
+        ("Sharpe / Sortino", f"{number('sharpe')} / {number('sortino')}{too_few_days(figures['daily_returns'])}"),
         ("fees", f"{float(figures['fees_usd']):,.2f} USD"),
         ("turnover", f"{number('turnover')} x mean equity"),
         ("time with a position", percent("exposure_time")),
         ("orders / fills", f"{figures['orders']} / {figures['fills']}"),
         ("configuration", str(figures["config_hash"])),
     ]
+
+
+def too_few_days(days: int) -> str:
+    from simulation.backtest.report import RATIO_DAYS_MIN
+
+    return "" if days >= RATIO_DAYS_MIN else f" ({days} daily returns, at least {RATIO_DAYS_MIN} are needed)"

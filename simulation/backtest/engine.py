@@ -8,7 +8,7 @@ is held, the walk is skipped: nobody could notice it.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from math import inf
@@ -19,7 +19,8 @@ from attrs import define, field
 from simulation.backtest.data import Dataset
 from simulation.backtest.fitness import warnings
 from simulation.backtest.path import corner_times, points, price_at
-from simulation.backtest.report import EquityPoint, Fill, Run, Trade
+from simulation.backtest.report import EquityPoint, Fill, Run
+from simulation.backtest.trades import closed, still_open
 from simulation.backtest.volumes import FIRST_S, RENEWED_S, RollingVolumes, Volumes
 from simulation.backtest.world import BacktestWorld
 from simulation.process import Process
@@ -43,6 +44,7 @@ NEAR = 1.02
 JUMP_PARTS = 10.0
 """A walked step is so many times smaller than the jump that exits would doubt; a bar that spans half of it is walked."""
 QUIET_WARM_UP_S = 5.0
+CASH = ("USD", "USDC")
 
 
 @define
@@ -142,6 +144,10 @@ class Backtest:
         self.step_share, self.calm_ratio = jump_share / JUMP_PARTS, 1.0 + jump_share / 2.0
         self.equity: list[EquityPoint] = []
         self.next_equity_s = 0.0
+        self.high_usd = 0.0
+        self.deepest: tuple[float, float] = (0.0, 0.0)
+        self.fills_seen, self.cash_usd = -1, 0.0
+        self.sizes: list[tuple[str, float]] = []
         self.played = 0
 
     def run(self, progress: Callable[[float], None] | None = None) -> Run:
@@ -149,17 +155,19 @@ class Backtest:
         world, stage = self.world, self.world.stage
         total = sum(len(self.dataset.series[p]) for p in self.products)
         told = 0
-        started = False
+        started, end_s = False, float(self.dataset.start_s)
         for bars in self.dataset.groups(self.products):
             if not started:
                 started = True
                 self._warm_up(bars)
             end_s = float(bars[0].end_s)
-            if self._busy() or (self.recorder.watched and any(map(self._touched, bars))):
+            if self._busy() or (self.recorder.watched and self._touched(bars)):
                 self._walk(bars, end_s)
             stage.skip_to(end_s)
             world.close(bars)
             self._settle()
+            if self.recorder.watched:
+                self._drawdown(end_s)
             if end_s >= self.next_equity_s:
                 world.renew(self._volumes(end_s))
                 stage.run_for(BREATH_S)
@@ -169,7 +177,7 @@ class Backtest:
             if progress is not None and self.played - told > total / 200:
                 told = self.played
                 progress(self.played / total)
-        self._equity(stage.now.venue_s)
+        self._equity(end_s)
         if progress is not None:
             progress(1.0)
         return self._result()
@@ -205,14 +213,19 @@ class Backtest:
         """Whether an order may be at the venue or on its way, or a fill is not booked yet."""
         return self.recorder.unsettled or self._near()
 
-    def _touched(self, bar: Bar) -> bool:
+    def _touched(self, bars: list[Bar]) -> bool:
         """Whether a bar comes near anything that an exit waits for; a bar that does not may be skipped to its close.
 
         A necessary condition with a wide margin, never a decision: stop, target and hold are judged by exits alone.
         """
-        for low, high, hold_until_s in self.recorder.watched.get(bar.product_id, ()):
-            if bar.low <= low or bar.high >= high or hold_until_s <= bar.end_s or bar.high > bar.low * self.calm_ratio:
-                return True
+        watched, calm_ratio = self.recorder.watched, self.calm_ratio
+        for bar in bars:
+            if bar.product_id in watched:
+                for low, high, hold_until_s in watched[bar.product_id]:
+                    if bar.low <= low or bar.high >= high or hold_until_s <= bar.end_s:
+                        return True
+                if bar.high > bar.low * calm_ratio:
+                    return True
         return False
 
     def _walk(self, bars: list[Bar], end_s: float) -> None:
@@ -255,7 +268,7 @@ class Backtest:
         found: set[float] = set()
         for bar in bars:
             found.update(corner_times(bar))
-            if bar.product_id in held and self._touched(bar):
+            if bar.product_id in held and self._touched([bar]):
                 found.update(points(bar, held=bar.product_id in before, step_share=self.step_share))
         return deque(sorted(found))
 
@@ -263,7 +276,7 @@ class Backtest:
 
     def _equity(self, at_s: float) -> None:
         wallets = self.world.venue.engine.wallets.by_currency
-        cash = sum((w.total for c, w in wallets.items() if c in ("USD", "USDC")), ZERO)
+        cash = sum((w.total for c, w in wallets.items() if c in CASH), ZERO)
         exposure = {}
         marks = self.world.marks()
         for product in self.products:
@@ -271,10 +284,28 @@ class Backtest:
             if wallet is not None and wallet.total and product in marks:
                 exposure[product] = wallet.total * Decimal(repr(marks[product]))
         point = EquityPoint(s=at_s, cash_usd=cash, holdings_usd=sum(exposure.values(), ZERO), exposure_usd=exposure)
+        self.high_usd = max(self.high_usd, float(point.equity_usd))
         if self.equity and self.equity[-1].s == at_s:
             self.equity[-1] = point
         else:
             self.equity.append(point)
+
+    def _drawdown(self, at_s: float) -> None:
+        """The equity at a bar's end, only compared with the highest and never kept: for the largest fall between two points."""
+        engine, world = self.world.venue.engine, self.world
+        if len(engine.fill_list) != self.fills_seen:
+            self.fills_seen = len(engine.fill_list)
+            wallets = engine.wallets.by_currency
+            self.cash_usd = float(sum(wallets[c].total for c in CASH if c in wallets))
+            bases = ((name, wallets.get(world.sim[name].base)) for name in self.products)
+            self.sizes = [(name, float(wallet.total)) for name, wallet in bases if wallet is not None and wallet.total]
+        value = self.cash_usd
+        for name, size in self.sizes:
+            value += size * world.mark(name)
+        if value >= self.high_usd:
+            self.high_usd = value
+        elif (fall := 1.0 - value / self.high_usd) > self.deepest[0]:
+            self.deepest = fall, at_s
 
     def _result(self) -> Run:
         engine = self.world.venue.engine
@@ -282,68 +313,23 @@ class Backtest:
             Fill(s=f.at_s, product_id=f.product_id, side=f.side, base_size=f.size, price=f.price, fee_usd=f.commission)
             for f in sorted(engine.fill_list, key=lambda f: (f.at_s, f.trade_id))
         ]
+        recorder, groups = self.recorder, self.world.tier_of
+        marks = {product: Decimal(repr(mark)) for product, mark in self.world.marks().items()}
+        booked = list(recorder.fills.values())
         return Run(
             facts=self.facts,
             start_cash_usd=self.world.costs.start_cash_usd,
-            end_marks={product: Decimal(repr(mark)) for product, mark in self.world.marks().items()},
-            trades=self._trades(),
+            end_marks=marks,
+            trades=closed(booked, recorder.positions, recorder.intents, groups),
+            open_positions=still_open(booked, recorder.positions, recorder.intents, marks),
             fills=fills,
             equity=self.equity,
-            orders=[
-                {**_plain(self.recorder.intents.get(key, {})), **_plain(row)}
-                for key, row in self.recorder.orders.items()
-            ],
-            decisions=self.recorder.decisions,
-            themes={product: self.world.tier_of.theme(product) for product in self.products},
+            deepest=self.deepest,
+            orders=[{**_plain(recorder.intents.get(key, {})), **_plain(row)} for key, row in recorder.orders.items()],
+            decisions=recorder.decisions,
+            themes={product: groups.theme(product) for product in self.products},
             warnings=warnings(self.products, self.world.config),
         )
-
-    def _trades(self) -> list[Trade]:
-        """Closed positions, from oms' own rows: what was bought and sold by booked fills."""
-        by_position: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for row in self.recorder.fills.values():
-            by_position[str(row["position_id"])].append(row)
-        found = []
-        for position_id, fills in by_position.items():
-            buys = [f for f in fills if f["side"] == "BUY"]
-            sells = [f for f in fills if f["side"] == "SELL"]
-            row = self.recorder.positions.get(position_id, {})
-            if not buys or not sells or not row.get("outcome"):
-                continue
-            entry = self.recorder.intents.get(position_id, {})
-            exits = [
-                i
-                for i in self.recorder.intents.values()
-                if i.get("position_id") == position_id and i.get("purpose") != "entry"
-            ]
-            bought, paid = _sum(buys)
-            sold, got = _sum(sells)
-            fees = sum((Decimal(str(f["fee_usd"])) for f in fills), ZERO)
-            product = str(buys[0]["product_id"])
-            found.append(
-                Trade(
-                    position_id=position_id,
-                    product_id=product,
-                    theme=self.world.tier_of.theme(product),
-                    tier=self.world.tier_of.tier(product) or "",
-                    strategy=str(entry.get("strategy", "")),
-                    trigger=str(entry.get("trigger", "")),
-                    exit_reason=str(exits[-1].get("reason", "")) if exits else "",
-                    opened_s=min(float(f["at_s"]) for f in buys),
-                    closed_s=max(float(f["at_s"]) for f in sells),
-                    base_size=sold,
-                    entry_price=paid / bought,
-                    exit_price=got / sold,
-                    fees_usd=fees,
-                    pnl_usd=got - paid * sold / bought - fees,
-                )
-            )
-        return sorted(found, key=lambda trade: (trade.closed_s, trade.product_id, trade.position_id))
-
-
-def _sum(fills: list[Mapping[str, Any]]) -> tuple[Decimal, Decimal]:
-    sizes = [Decimal(str(f["base_size"])) for f in fills]
-    return sum(sizes, ZERO), sum((size * Decimal(str(f["price"])) for size, f in zip(sizes, fills, strict=True)), ZERO)
 
 
 def _plain(values: Any) -> Any:

@@ -2,9 +2,10 @@
 
 Formulas (n trades, r_i net profit of trade i in USD, e_j equity at the end of UTC day j):
 hit_rate = share of r_i > 0 · profit_factor = sum of wins / |sum of losses| · expectancy = mean r_i ·
-return = e_end / e_start - 1 · max_drawdown = max over time of 1 - equity / highest equity so far ·
-sharpe, sortino = mean of daily returns / their standard deviation (downside deviation), times sqrt(365), risk-free 0;
-turnover = traded value / mean equity · exposure_time = share of time with a position.
+return = e_end / e_start - 1 · max_drawdown = max of 1 - equity / highest equity so far, at bar ends while something is held
+(equity.csv holds one point an hour) ·
+sharpe, sortino = mean of daily returns / their standard deviation (downside deviation), times sqrt(365), risk-free 0, from
+five daily returns on; turnover = traded value / mean equity · exposure_time = share of time with a position.
 A figure that has no meaning (no trade, one day) is null, never 0 and never NaN.
 """
 
@@ -25,6 +26,8 @@ from attrs import asdict, field, frozen
 from trading.values import ZERO, plain, utc_text
 
 DAY_S = 86_400
+RATIO_DAYS_MIN = 5
+"""Fewer daily returns say nothing about their spread."""
 
 
 class InvalidResultError(Exception):
@@ -57,6 +60,20 @@ class Trade:
 
 
 @frozen(kw_only=True)
+class Holding:
+    """A position that is still open at the end. pnl_usd: at the last mid, after the fees paid so far, before those of an exit."""
+
+    position_id: str
+    product_id: str
+    strategy: str
+    opened_s: float
+    base_size: Decimal
+    entry_price: Decimal
+    mark_price: Decimal
+    pnl_usd: Decimal
+
+
+@frozen(kw_only=True)
 class EquityPoint:
     """At venue time s: cash, value of holdings at mid, exposure by product (USD)."""
 
@@ -86,6 +103,7 @@ class Fill:
 class Run:
     """Everything that a backtest leaves behind. orders and decisions are JSON-able records in order of time.
 
+    deepest: the largest fall of the equity as a fraction, seen at bar ends while something was held, and when.
     warnings: what this data could not show, in sentences.
     """
 
@@ -98,6 +116,8 @@ class Run:
     orders: Sequence[Mapping[str, Any]]
     decisions: Sequence[Mapping[str, Any]]
     themes: Mapping[str, str]
+    open_positions: Sequence[Holding] = ()
+    deepest: tuple[float, float] = (0.0, 0.0)
     warnings: Sequence[str] = ()
 
 
@@ -145,7 +165,9 @@ def summary(run: Run) -> dict[str, Any]:
     mean_equity = sum((point.equity_usd for point in equity), ZERO) / len(equity) if equity else start
     daily = daily_returns(equity)
     depth, depth_at = max_drawdown(equity)
-    held = exposure_time(trades, equity)
+    if depth is not None and run.deepest[0] > depth:
+        depth, depth_at = round(run.deepest[0], 6), run.deepest[1]
+    held = exposure_time([*trades, *run.open_positions], equity)
     return {
         **run.facts,
         "warnings": list(run.warnings),
@@ -164,6 +186,7 @@ def summary(run: Run) -> dict[str, Any]:
         "worst_trade_pct": round(min(t.pnl_pct for t in trades), 4) if trades else None,
         "max_drawdown": depth,
         "max_drawdown_at": utc_text(depth_at) if depth_at is not None else None,
+        "daily_returns": len(daily),
         "sharpe": sharpe(daily),
         "sortino": sortino(daily),
         "fees_usd": plain(fees),
@@ -172,6 +195,7 @@ def summary(run: Run) -> dict[str, Any]:
         "exposure_time": held,
         "orders": len(run.orders),
         "fills": len(run.fills),
+        "open_positions": [_record(holding) for holding in run.open_positions],
         "rejects": rejects(run.decisions),
         "per_symbol": _grouped(trades, "product_id"),
         "per_exit_reason": _grouped(trades, "exit_reason"),
@@ -193,18 +217,21 @@ def rejects(decisions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def daily_returns(equity: Sequence[EquityPoint]) -> list[float]:
-    """Return of each UTC day from the last equity of the day before (the first day: from the start)."""
-    ends: dict[int, float] = {}
-    for point in equity:
-        ends[int(point.s // DAY_S)] = float(point.equity_usd)
-    if not ends:
+    """Return of each UTC day from the last equity of the day before (the first day: from the start).
+
+    The equity at 00:00 is that of the day which ends there; a day that the run begins or ends in counts as it is.
+    """
+    if not equity:
         return []
+    ends: dict[int, float] = {}
+    for point in equity[1:]:
+        ends[math.ceil(point.s / DAY_S)] = float(point.equity_usd)
     values = [float(equity[0].equity_usd), *(ends[day] for day in sorted(ends))]
     return [after / before - 1.0 for before, after in pairwise(values) if before > 0]
 
 
 def sharpe(daily: Sequence[float]) -> float | None:
-    if len(daily) < 2:
+    if len(daily) < RATIO_DAYS_MIN:
         return None
     mean = sum(daily) / len(daily)
     deviation = math.sqrt(sum((r - mean) ** 2 for r in daily) / (len(daily) - 1))
@@ -212,7 +239,7 @@ def sharpe(daily: Sequence[float]) -> float | None:
 
 
 def sortino(daily: Sequence[float]) -> float | None:
-    if len(daily) < 2:
+    if len(daily) < RATIO_DAYS_MIN:
         return None
     mean = sum(daily) / len(daily)
     downside = math.sqrt(sum(min(r, 0.0) ** 2 for r in daily) / len(daily))
@@ -232,12 +259,13 @@ def max_drawdown(equity: Iterable[EquityPoint]) -> tuple[float | None, float | N
     return (round(float(deepest), 6) if seen else None), at
 
 
-def exposure_time(trades: Sequence[Trade], equity: Sequence[EquityPoint]) -> float | None:
-    """Share of the run with at least one position (overlaps counted once)."""
+def exposure_time(positions: Sequence[Trade | Holding], equity: Sequence[EquityPoint]) -> float | None:
+    """Share of the run with at least one position (overlaps counted once); what is still open counts to the end."""
     if len(equity) < 2:
         return None
     total, covered_until, covered = equity[-1].s - equity[0].s, float("-inf"), 0.0
-    for opened, closed in sorted((trade.opened_s, trade.closed_s) for trade in trades):
+    until_s = equity[-1].s
+    for opened, closed in sorted((one.opened_s, getattr(one, "closed_s", until_s)) for one in positions):
         covered += max(0.0, closed - max(opened, covered_until))
         covered_until = max(covered_until, closed)
     return round(covered / total, 6) if total > 0 else None

@@ -347,6 +347,9 @@ class BacktestWorld:
             self.stage.post("universe", Woke("review"), LOOK_S)
         self.stage.post("universe", Woke("measure"), 2 * LOOK_S)
 
+    def mark(self, name: str) -> float:
+        return self._frames[name].mid
+
     def marks(self) -> dict[str, float]:
         """The newest mid of every product that was quoted."""
         return {name: frame.mid for name, frame in self._frames.items() if frame.mid > 0.0}

@@ -16,10 +16,12 @@ from simulation.backtest import engine
 from simulation.backtest.data import Dataset, generated
 from simulation.backtest.engine import Backtest
 from simulation.backtest.path import corners, price_at
-from simulation.backtest.report import summary, write
+from simulation.backtest.report import max_drawdown, summary, write
 from telemetry.terminal import PlainView
+from tests.backtest.markets import jumping
 from tests.support import shared_data
 from trading.messages.market import Bar
+from trading.values import utc_text
 
 LOADED = load_config("staging")
 DAYS = 3
@@ -96,8 +98,6 @@ def test_another_future_changes_nothing_before_it(played, share: float) -> None:
     run = backtest(Dataset(name="stirred", series=other, bar_s=dataset.bar_s)).run()
 
     def before(decisions: object) -> list[object]:
-        from trading.values import utc_text
-
         return [d for d in decisions if d["at"] < utc_text(cut_s)]  # type: ignore[attr-defined]
 
     assert before(run.decisions) == before(played[1].decisions)
@@ -128,6 +128,39 @@ def test_every_exit_by_stop_lies_between_the_stop_and_the_bars_low_less_toleranc
         bar = bars[trade.product_id][int(trade.closed_s // 60 * 60)]
         stop = float(trade.entry_price) * 0.94
         assert bar.low * 0.99 <= float(trade.exit_price) <= stop
+
+
+def test_what_the_end_of_the_data_leaves_open_is_listed_valued_and_counted(played, capsys) -> None:
+    """The same market, cut in the middle of the first trade."""
+    first = played[1].trades[0]
+    cut_s = int((first.opened_s + first.closed_s) / 2)
+    run = backtest(stirred().between(None, cut_s)).run()
+    figures = summary(run)
+    assert not run.trades
+    (row,) = figures["open_positions"]
+    assert (row["product_id"], row["opened_s"]) == (first.product_id, utc_text(first.opened_s))
+    gained = run.equity[-1].equity_usd - run.start_cash_usd
+    assert float(row["pnl_usd"]) == pytest.approx(float(gained), abs=0.01)
+    held_s = run.equity[-1].s - first.opened_s
+    assert figures["exposure_time"] == pytest.approx(held_s / (run.equity[-1].s - run.equity[0].s), abs=1e-5)
+    show(Console(width=150), {**figures, "data": "stirred", "config_hash": "cafe"})
+    assert "still open at the end" in capsys.readouterr().out
+
+
+def test_a_fall_and_recovery_between_two_full_hours_is_in_the_drawdown() -> None:
+    """The equity is kept once an hour; SOL-USD falls by four percent for ten minutes in the middle of one."""
+    dip_s = 3 * 3_600 + 1_200
+
+    def bend(after_s: int, c: Candle) -> Candle:
+        back = {dip_s: 0.96, dip_s + 600: 1 / 0.96}.get(after_s, 1.0)
+        close = c.close * back
+        return Candle(c.start_s, c.open, max(c.high, close), min(c.low, close), close, c.volume * 20)
+
+    run = backtest(jumping(60, 26 * 3_600, 1.5, lambda s, c: bend(s, c) if s in (dip_s, dip_s + 600) else c)).run()
+    (holding,) = run.open_positions
+    value = float(holding.base_size * holding.entry_price) / 10_000
+    assert (max_drawdown(run.equity)[0] or 0.0) < 0.03 * value
+    assert summary(run)["max_drawdown"] == pytest.approx(0.04 * value, rel=0.25)
 
 
 @pytest.fixture(scope="module")

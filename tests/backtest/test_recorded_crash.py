@@ -92,7 +92,7 @@ def test_one_snapshot_ten_percent_down_fires_nothing_in_the_whole_bot(crash) -> 
         heard(name, mid, symbols=symbols)
 
     world.quote = quote  # type: ignore[method-assign]
-    test._touched = lambda bar: True  # type: ignore[method-assign]  # walk every bar with a position, so that there is a place for it
+    test._touched = lambda bars: True  # type: ignore[method-assign]  # walk every bar with a position, so that there is a place for it
     run = test.run()
     assert told
     exits = [d for d in run.decisions if d.get("code") == "exit" and d["at"] < utc_text(CRASH_S)]

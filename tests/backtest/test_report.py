@@ -7,7 +7,9 @@ import json
 from decimal import Decimal as D
 
 import pytest
+from attrs import evolve
 
+from cli.backtest_commands import rows_of
 from simulation.backtest.report import (
     DAY_S,
     EquityPoint,
@@ -15,6 +17,7 @@ from simulation.backtest.report import (
     InvalidResultError,
     Run,
     Trade,
+    daily_returns,
     exposure_time,
     max_drawdown,
     sharpe,
@@ -124,10 +127,41 @@ def test_overlapping_positions_count_once_in_exposure_time() -> None:
 
 
 def test_ratios_of_daily_returns() -> None:
-    assert sharpe([0.01, 0.01]) is None
-    assert sharpe([0.02, 0.0]) == pytest.approx(0.01 / 0.0141421 * 365**0.5, rel=1e-3)
-    assert sortino([0.02, -0.01]) == pytest.approx(0.005 / (0.0001 / 2) ** 0.5 * 365**0.5, rel=1e-3)
-    assert sortino([0.02, 0.01]) is None
+    assert sharpe([0.01] * 5) is None
+    assert sharpe([0.02, 0.0] * 3) == pytest.approx(0.01 / (0.0006 / 5) ** 0.5 * 365**0.5, rel=1e-3)
+    assert sortino([0.02, -0.01] * 3) == pytest.approx(0.005 / (0.0001 / 2) ** 0.5 * 365**0.5, rel=1e-3)
+    assert sortino([0.02, 0.01] * 3) is None
+
+
+def hourly(days: float, usd_an_hour: float = 4.0) -> list[EquityPoint]:
+    points = [
+        EquityPoint(s=T0 + 3600 * h, cash_usd=D(10_000 + usd_an_hour * h), holdings_usd=D(0))
+        for h in range(int(days * 24) + 1)
+    ]
+    return [EquityPoint(s=T0 + 5, cash_usd=D(10_000), holdings_usd=D(0)), *points[1:]]
+
+
+def test_the_equity_at_midnight_belongs_to_the_day_that_ends_there() -> None:
+    assert daily_returns(hourly(1)) == [pytest.approx(0.0096)]
+    assert len(daily_returns(hourly(3))) == 3
+    assert len(daily_returns(hourly(3.5))) == 4
+    assert daily_returns([]) == []
+
+
+def test_fewer_than_five_days_have_no_ratio_and_the_report_says_why() -> None:
+    for days, known in ((1, False), (4, False), (5, True)):
+        equity = [evolve(p, cash_usd=p.cash_usd + int(p.s // DAY_S) % 3) for p in hourly(days)]
+        figures = summary(run(trades=[], fills=[], start_cash_usd=equity[-1].cash_usd, equity=equity))
+        assert (figures["sharpe"] is not None) is known, days
+        assert figures["daily_returns"] == days
+        (shown,) = (text for label, text in rows_of({**figures, "data": "", "config_hash": ""}) if "Sharpe" in label)
+        assert ("at least 5 are needed" in shown) is not known
+
+
+def test_the_largest_fall_between_two_points_of_equity_counts() -> None:
+    assert summary(run())["max_drawdown"] == 0.0
+    figures = summary(run(deepest=(0.0123, T0 + 900)))
+    assert (figures["max_drawdown"], figures["max_drawdown_at"]) == (0.0123, "2025-10-10T00:15:00.000000Z")
 
 
 def test_equal_runs_write_equal_bytes_and_all_artifacts(tmp_path) -> None:
