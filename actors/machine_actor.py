@@ -1,8 +1,7 @@
 """The actor around a machine: mail in, effects out, and what the store's state demands of the process (protocol section 8).
 
-A shell is a subclass: `make_machine`, and what its machine asks of `io`. The store is opened and probed first. While it
-takes no writes the machine is not started: the actor is ready all the same, answers pings and Drain, says so each
-second, and starts by itself when there is room again. A commit that fails later ends the process.
+A shell is a subclass: `make_machine`, and what its machine asks of `io`. While the store takes no writes the machine is not
+started: the actor is ready all the same, answers pings and Drain, says so each second. A later failed commit ends the process.
 """
 
 from __future__ import annotations
@@ -49,7 +48,8 @@ class MachineActor(SupervisedActor):
     def make_store(self, machine: Thinker) -> StorePort:
         if self.store_file is None:
             return NoStore()
-        return Store(self.plan.data_dir / self.store_file, machine.tables, synchronous=self.synchronous)
+        path, anew = self.plan.data_dir / self.store_file, self.plan.adopt_from_venue
+        return Store(path, machine.tables, synchronous=self.synchronous, begin_anew=anew)
 
     def started(self) -> None:
         """After `recover`: threads, watches. Not called while the store is parked."""

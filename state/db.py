@@ -128,10 +128,11 @@ def positions(data_dir: Path) -> list[str]:
 
 
 def set_aside(path: Path) -> Path:
-    """Move a damaged store (and its WAL) out of the way, keeping it: `run --adopt-from-venue`. Returns the new name."""
+    """Move a damaged store (and its WAL) out of the way, keeping it: `run --adopt-from-venue`. Returns the new name. It stays
+    known that it held rows: a run that dies before it has saved some must not let the next one take the data dir for new.
+    """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept = path.with_name(f"{path.name}.damaged-{stamp}")
-    begun(path).unlink(missing_ok=True)
     if not path.exists():
         return kept
     for suffix in ("-wal", "-shm"):

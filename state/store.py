@@ -100,9 +100,13 @@ def lost_sentence(path: Path) -> str:
 
 
 class Store:
-    """See the module. `synchronous` FULL, or NORMAL for what may be lost (universe). Used from one thread."""
+    """See the module. `synchronous` FULL, or NORMAL for what may be lost (universe). Used from one thread. begin_anew: a person
+    knows that its rows are lost (`run --adopt-from-venue`); without it a store that held rows and holds none is refused.
+    """
 
-    def __init__(self, path: Path, tables: Sequence[Table], *, synchronous: str = "FULL") -> None:
+    def __init__(
+        self, path: Path, tables: Sequence[Table], *, synchronous: str = "FULL", begin_anew: bool = False
+    ) -> None:
         self.path = path
         self._tables = {table.name: table for table in tables}
         self._upserts = {table.name: _upsert(table) for table in tables}
@@ -116,7 +120,11 @@ class Store:
                 raise StoreCorruptError(corrupt_sentence(path, finding))
             self._make_tables(tables)
             migrate(self._db, path)
-            if begun(path).exists() and not self._db.execute("SELECT count(*) FROM store_clock").fetchone()[0]:
+            if (
+                not begin_anew
+                and begun(path).exists()
+                and not self._db.execute("SELECT count(*) FROM store_clock").fetchone()[0]
+            ):
                 raise StoreCorruptError(lost_sentence(path))
         except sqlite3.Error as error:
             raise classified(error, path) from error

@@ -34,7 +34,7 @@ from trading.exits import ExitsMachine
 from trading.guardian import GuardianMachine, GuardianSettings
 from trading.health_monitor import HealthMonitorMachine
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
-from trading.machine import Effect, Effects, Instant, QuietMachine, Rows, Send
+from trading.machine import Effect, Effects, Incarnation, Instant, QuietMachine, Rows, Send
 from trading.messages.book import BookSnapshot
 from trading.messages.control import FenceSeen, Leave, RootEnded
 from trading.messages.decisions import Approved, Verdict
@@ -206,7 +206,7 @@ class World(Happenings):
                 tag=self.tag,
                 products=tuple(self.products),
                 lost_book=self.lost_book,
-                adopt_from_venue=me[0] == self.adopting_run,
+                adopt_from_venue=self._adopts(me),
                 protections=p,
             ),
             parent="trading",
@@ -245,6 +245,10 @@ class World(Happenings):
         stage.start("main")
         self._market()
         self._main_host()
+
+    def _adopts(self, me: Incarnation) -> bool:
+        """The run that a person starts with --adopt-from-venue, or the next when that one died before the book had a row."""
+        return 0 < self.adopting_run <= me[0] and not self.stage.store("oms").rows("meta")
 
     def warm_up(self) -> None:
         """Until oms agrees with the venue and risk has heard everybody; then the schedule starts."""

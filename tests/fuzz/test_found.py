@@ -99,3 +99,9 @@ def test_a_run_whose_root_dies_late_in_a_stop_is_gone_in_time():
     """Root was killed 4.5 s after the stop was asked, an order of unknown fate was on the wire: main left after 10.3 s."""
     tally = campaign.seeds("R", 9044057, 1, Protections(), jobs=1)
     assert [f.text for f in tally.failures] == []
+
+
+def test_a_run_that_dies_before_it_has_adopted_anything_leaves_nobodys_coins_behind():
+    """kill_switch could not start, so root gave up before oms was there; the next run took the data dir for new."""
+    tally = campaign.seeds("R", 12061913, 1, Protections(), jobs=1)
+    assert [f.text for f in tally.failures] == []

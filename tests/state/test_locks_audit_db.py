@@ -163,6 +163,10 @@ def test_a_store_that_held_rows_and_holds_none_is_lost_not_new(tmp_path):
         Store(path, [Table("orders", columns={"status": "text"})])
     assert "has lost its rows" in db.lost(path)
     db.set_aside(path)
+    assert "has lost its rows" in db.lost(path), "whoever begins anew may die before a row is saved"
+    store = Store(path, [Table("orders", columns={"status": "text"})], begin_anew=True)
+    store.commit([Save("orders", "b", {"status": "ACCEPTED"})], 1.0)
+    store.close()
     assert db.lost(path) == ""
 
 
