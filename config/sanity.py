@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from config.loader import Loaded, Problem
 from config.schema import Config
+from trading.costs import cost_problems
 from trading.publish import JITTER_PCT_MAX
 from trading.sanity import ERROR, Composed, findings
 from trading.strategies.interface import Strategy
@@ -30,6 +31,7 @@ def judged(loaded: Loaded, strategies: Sequence[Strategy] = ()) -> tuple[list[Pr
     if not 0.0 <= config.bot.jitter_pct <= JITTER_PCT_MAX:
         text = f"{config.bot.jitter_pct:g} % is not between 0 and {JITTER_PCT_MAX:g}"
         errors.append(loaded.problem("bot.jitter_pct", text))
+    errors += [loaded.problem(f"costs.{key}", text) for key, text in cost_problems(config.costs)]
     for finding in findings(composed):
         (errors if finding.level == ERROR else warnings).append(loaded.problem(finding.key, finding.text))
     errors += [loaded.problem("universe.never", text) for text in misnamed(config.universe.never)]

@@ -119,7 +119,10 @@ class Series:
 
 
 class FineSeries(Series):
-    """One-minute bars: the price exactly 15 and 60 minutes before the newest bar's end, and the volume of 15 minutes."""
+    """One-minute bars: the price exactly 15 and 60 minutes before the newest bar's end, and the volume of 15 minutes.
+
+    Bars that do not end there (an hour, ten minutes) do not know it: 0.0 stays, which rules take for unknown.
+    """
 
     __slots__ = (
         "_at_15m",
@@ -127,6 +130,8 @@ class FineSeries(Series):
         "_back_15m",
         "_back_60m",
         "_closes",
+        "_tells_15m",
+        "_tells_60m",
         "_volumes",
         "price_15m_ago",
         "price_60m_ago",
@@ -136,6 +141,7 @@ class FineSeries(Series):
         self._back_15m = max(1, 900 // bar_s)
         self._back_60m = max(1, 3600 // bar_s)
         self._at_15m, self._at_60m = -1 - self._back_15m, -1 - self._back_60m
+        self._tells_15m, self._tells_60m = 900 % bar_s == 0, 3600 % bar_s == 0
         super().__init__(bar_s, gap_bars_max=self._back_60m)
 
     def _begin(self) -> None:
@@ -150,8 +156,9 @@ class FineSeries(Series):
         self._volumes.append(volume)
         known = len(closes)
         if known > self._back_15m:
-            self.price_15m_ago = closes[self._at_15m]
-            if known > self._back_60m:
+            if self._tells_15m:
+                self.price_15m_ago = closes[self._at_15m]
+            if known > self._back_60m and self._tells_60m:
                 self.price_60m_ago = closes[self._at_60m]
 
     def update(self, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
@@ -164,8 +171,9 @@ class FineSeries(Series):
         self._volumes.append(volume)
         known = len(closes)
         if known > self._back_15m:
-            self.price_15m_ago = closes[self._at_15m]
-            if known > self._back_60m:
+            if self._tells_15m:
+                self.price_15m_ago = closes[self._at_15m]
+            if known > self._back_60m and self._tells_60m:
                 self.price_60m_ago = closes[self._at_60m]
         self.count += 1
         self.last_start_s = start_s
@@ -192,6 +200,8 @@ class MoveSeries(Series):
         "_closes",
         "_lows",
         "_per_15m",
+        "_tells_15m",
+        "_tells_60m",
         "_volume_15m",
         "_volume_24h",
         "low_36",
@@ -205,6 +215,7 @@ class MoveSeries(Series):
     def __init__(self, bar_s: int = MOVE_S) -> None:
         self._back_15m = max(1, 900 // bar_s)
         self._back_60m = max(1, 3600 // bar_s)
+        self._tells_15m, self._tells_60m = 900 % bar_s == 0, 3600 % bar_s == 0
         super().__init__(bar_s, gap_bars_max=4 * self._back_60m)
 
     def _begin(self) -> None:
@@ -229,8 +240,9 @@ class MoveSeries(Series):
         self.rsi.update(close)
         self.low_36.update(-low)
         if len(closes) > self._back_15m:
-            self.price_15m_ago = closes[-1 - self._back_15m]
-            if len(closes) > self._back_60m:
+            if self._tells_15m:
+                self.price_15m_ago = closes[-1 - self._back_15m]
+            if len(closes) > self._back_60m and self._tells_60m:
                 self.price_60m_ago = closes[-1 - self._back_60m]
         if len(lows) == 5:
             middle = lows[-3]

@@ -49,3 +49,25 @@ class CostSettings:
         """Slippage of one taker order of `notional_usd`, in bps of the touch."""
         impact = 1.0 + 0.2 * math.log10(max(notional_usd, 1.0) / 10_000.0)
         return self.of(tier).slippage_bps * min(max(impact, 1.0), self.impact_max)
+
+
+def cost_problems(costs: CostSettings) -> list[tuple[str, str]]:
+    """(key below `costs`, sentence) for each number that no venue could have."""
+    bounds = [
+        ("start_cash_usd", float(costs.start_cash_usd), 1.0, 1e12),
+        ("maker_rate", float(costs.maker_rate), -0.01, 0.05),
+        ("taker_rate", float(costs.taker_rate), 0.0, 0.05),
+        ("impact_max", costs.impact_max, 1.0, 100.0),
+        ("latency_s", costs.latency_s, 0.0, 10.0),
+    ]
+    for tier, row in costs.tiers.items():
+        bounds += [
+            (f"tiers.{tier}.half_spread_bps", row.half_spread_bps, 0.0, 1_000.0),
+            (f"tiers.{tier}.slippage_bps", row.slippage_bps, 0.0, 1_000.0),
+            (f"tiers.{tier}.depth_usd", row.depth_usd, 1.0, 1e12),
+        ]
+    return [
+        (key, f"{value:g} is not between {low:g} and {high:g}")
+        for key, value, low, high in bounds
+        if not low <= value <= high
+    ]

@@ -328,7 +328,7 @@ class Backtest:
             orders=[{**_plain(recorder.intents.get(key, {})), **_plain(row)} for key, row in recorder.orders.items()],
             decisions=recorder.decisions,
             themes={product: groups.theme(product) for product in self.products},
-            warnings=warnings(self.products, self.world.config),
+            warnings=warnings(self.products, self.world.config, min(self.dataset.bar_s.values())),
         )
 
 

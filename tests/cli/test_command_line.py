@@ -43,6 +43,8 @@ def run(*args: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subp
         (("run", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
         (("backtest", "--data", "tests"), 2, "CSV"),
         (("backtest", "--from", "yesterday"), 2, "not a date or time"),
+        (("backtest", "--out", "README.md"), 2, "lies in, a file; name a folder"),
+        (("backtest", "--set", "costs.latency_s=-1"), 2, "-1 is not between 0 and 10"),
         (("ctl", "status", "--data-dir", "no/such/dir"), 2, "no such folder"),
         (("db", "check", "--data-dir", "no/such/dir"), 2, "no such data dir"),
         (("panic", "--data-dir", "tests"), 2, "not a bot's data dir"),

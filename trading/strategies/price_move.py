@@ -23,7 +23,9 @@ def price_move(view: MarketView) -> Signal | None:
     # As `view.change_15m_pct` and `view.change_60m_pct`, read at once: this is asked at every quote.
     price, newest = view.price, view.newest
     before = newest.price_15m_ago
-    change_15m = (price / before - 1.0) * 100.0 if before else 0.0
+    if not before:
+        return None  # not known yet, or not by bars of this length: a move over an hour is no proxy for it
+    change_15m = (price / before - 1.0) * 100.0
     before = newest.price_60m_ago or view.move.price_60m_ago
     change_60m = (price / before - 1.0) * 100.0 if before else 0.0
     short = triggers.move_15m_pct * factor
