@@ -34,15 +34,15 @@ def gate(
 ) -> None:
     """The tests' stamp and a short backtest against the stored baseline; writes the pass that LIVE demands (7 days)."""
     from cli.plans import load_or_explain
-    from simulation.backtest.gate import Finding, backtest_findings, baseline_row, read, stamp_finding, write_pass
+    from simulation.backtest.gate import Finding, backtest_findings, read, stamp_finding, write_pass
 
     loaded = load_or_explain(env, None, config or [], set_ or [])
     baseline = read(BASELINE) or {}
-    findings: list[Finding] = [] if without_tests else [stamp_finding(FOLDER, ROOT)]
+    findings: list[Finding] = [] if without_tests else [stamp_finding(FOLDER, ROOT, env, loaded.hash)]
     more, figures = backtest_findings(loaded, baseline)
-    if accept and figures.get("trades"):
+    if accept and figures.get("total_trades"):
         BASELINE.write_text(
-            json.dumps({**baseline, loaded.hash: baseline_row(figures)}, indent=1, sort_keys=True) + "\n",
+            json.dumps({**baseline, loaded.hash: figures}, indent=1, sort_keys=True) + "\n",
             encoding="utf-8",
         )
         more = [Finding(name="baseline", ok=True, text=f"stored in {BASELINE.name} for configuration {loaded.hash}")]

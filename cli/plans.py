@@ -83,7 +83,9 @@ def make_plan(
     if chosen_mode == "live":
         from simulation.backtest.gate import pass_problem
 
-        problem = pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())
+        # LIVE stands in no file, so the gate has judged this configuration without the mode.
+        gated = load_config(env, None, config, overrides)
+        problem = pass_problem(ROOT / "data" / "gate", ROOT, gated.hash, time.time())
         if problem:
             raise UnsafeError(problem)
     products = tuple(product for tier in settings.universe.tiers.values() for product in tier.products)

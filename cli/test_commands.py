@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -38,5 +39,17 @@ def test(
     if code == 0 and whole:
         from simulation.backtest.gate import write_stamp
 
-        write_stamp(ROOT / "data" / "gate", ROOT)
+        write_stamp(ROOT / "data" / "gate", ROOT, tested_configs())
     raise typer.Exit(code)
+
+
+def tested_configs() -> dict[str, str]:
+    """Environment -> hash of what its files make; one that is not usable here (ENV says another) was not tested."""
+    from config.loader import ConfigError
+    from config.schema import ENVS, load_config
+
+    found = {}
+    for env in ENVS:
+        with suppress(ConfigError):
+            found[env] = load_config(env).hash
+    return found

@@ -1,5 +1,9 @@
-"""The gate before real money: tests that passed at this commit, and a short backtest with this configuration that agrees
-with a stored baseline. Its pass is a file that LIVE demands, not older than seven days.
+"""The gate before real money: tests that passed at this commit with this configuration, and a short backtest with it that
+agrees with a stored baseline. Its pass is a file that LIVE demands, not older than seven days.
+
+Compared are the five figures of domain.md section 15, each within 2 % of what it was. A total PnL near zero would leave no
+room, and 2 % of the equity would hide everything, so its room is 2 % of all that was won and lost (the sum of |PnL| of the
+trades), in percent of the equity at the start.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ from attrs import frozen
 
 from simulation.backtest.data import generated
 from simulation.backtest.engine import Backtest
-from simulation.backtest.report import InvalidResultError, summary
+from simulation.backtest.report import InvalidResultError, Run, summary
 
 SEED = 42
 PASS_S_MAX = 7 * 86_400.0
 TOLERANCE = 0.02
-COMPARED = ("trades", "end_equity_usd", "fees_usd", "fills")
+COMPARED = ("total_trades", "win_rate", "total_pnl_pct", "max_drawdown_pct", "profit_factor")
+SCALE = "won_and_lost_pct"
 STAMP, PASS = "tests.json", "pass.json"
 
 
@@ -51,13 +56,15 @@ def commit(root: Path) -> str:
     return head + ("+changes" if changed.stdout.strip() else "")
 
 
-def write_stamp(folder: Path, root: Path) -> None:
-    """Called when the whole suite has passed."""
+def write_stamp(folder: Path, root: Path, configs: Mapping[str, str]) -> None:
+    """Called when the whole suite has passed. configs: environment -> hash of the configuration that its files make."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / STAMP).write_text(json.dumps({"commit": commit(root), "at_s": time.time()}) + "\n", encoding="utf-8")
+    stamp = {"commit": commit(root), "configs": dict(configs), "at_s": time.time()}
+    (folder / STAMP).write_text(json.dumps(stamp) + "\n", encoding="utf-8")
 
 
-def stamp_finding(folder: Path, root: Path) -> Finding:
+def stamp_finding(folder: Path, root: Path, env: str, config_hash: str) -> Finding:
+    """Whether the suite passed with this commit and with this configuration."""
     stamp, now = read(folder / STAMP), commit(root)
     if stamp is None:
         return Finding(name="tests", ok=False, text="no stamp of a passed suite; run: python3 run.py test")
@@ -67,7 +74,17 @@ def stamp_finding(folder: Path, root: Path) -> Finding:
             ok=False,
             text=f"the suite passed at {stamp.get('commit')}, this is {now}; run: python3 run.py test",
         )
-    return Finding(name="tests", ok=True, text=f"the suite passed at this commit ({now[:12]})")
+    configs = stamp.get("configs")
+    tested = configs.get(env) if isinstance(configs, dict) else None
+    if tested != config_hash:
+        text = (
+            f"the suite passed with configuration {tested} of {env}, this is {config_hash}; say what is different in "
+            f"config/{env}.yaml, then run: python3 run.py test"
+        )
+        return Finding(name="tests", ok=False, text=text)
+    return Finding(
+        name="tests", ok=True, text=f"the suite passed at this commit ({now[:12]}) with configuration {tested}"
+    )
 
 
 def backtest_findings(loaded: Any, baseline: Mapping[str, Any] | None) -> tuple[list[Finding], dict[str, Any]]:
@@ -78,33 +95,46 @@ def backtest_findings(loaded: Any, baseline: Mapping[str, Any] | None) -> tuple[
         run = Backtest(
             dataset, config=config, costs=config.costs, seed=SEED, config_hash=loaded.hash, facts={"data": dataset.name}
         ).run()
-        figures = summary(run)
+        figures = compared(run)
     except InvalidResultError as error:
         return [Finding(name="backtest", ok=False, text=f"the result is not valid: {error}")], {}
     except Exception as error:  # the gate stands for every way in which the engine may break
         return [Finding(name="backtest", ok=False, text=f"the engine raised {type(error).__name__}: {error}")], {}
-    if not figures["trades"]:
+    if not figures["total_trades"]:
         return [
             Finding(name="backtest", ok=False, text="no trade at all: a configuration that never trades proves nothing")
         ], figures
-    findings = [
-        Finding(name="backtest", ok=True, text=f"{figures['trades']} trades, return {figures['return'] * 100:.2f} %")
-    ]
+    text = f"{figures['total_trades']} trades, PnL {figures['total_pnl_pct']:.4f} %"
+    findings = [Finding(name="backtest", ok=True, text=text)]
     known = (baseline or {}).get(loaded.hash)
-    if known is None:
+    if known is None or not {*COMPARED, SCALE} <= set(known):
         text = f"no baseline for configuration {loaded.hash}; look at the backtest, then: python3 run.py gate --accept"
         return [*findings, Finding(name="baseline", ok=False, text=text)], figures
-    for key in COMPARED:
-        before, after = float(known[key]), float(figures[key])
-        ok = abs(after - before) <= TOLERANCE * max(abs(before), 1.0)
-        findings.append(
-            Finding(name=f"baseline {key}", ok=ok, text=f"{after:g} now, {before:g} before (+-{TOLERANCE:.0%})")
-        )
-    return findings, figures
+    return findings + [_agreement(key, known, figures) for key in COMPARED], figures
 
 
-def baseline_row(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: figures[key] for key in COMPARED}
+def compared(run: Run) -> dict[str, Any]:
+    """The baseline's row of a run; a figure without meaning (no loss, so no profit factor) is null."""
+    figures = summary(run)
+    start = float(figures["start_equity_usd"])
+    drawdown = figures["max_drawdown"]
+    return {
+        "total_trades": figures["trades"],
+        "win_rate": figures["hit_rate"],
+        "total_pnl_pct": (float(figures["end_equity_usd"]) / start - 1.0) * 100.0,
+        "max_drawdown_pct": None if drawdown is None else drawdown * 100.0,
+        "profit_factor": figures["profit_factor"],
+        SCALE: float(sum(abs(trade.pnl_usd) for trade in run.trades)) / start * 100.0,
+    }
+
+
+def _agreement(key: str, known: Mapping[str, Any], figures: Mapping[str, Any]) -> Finding:
+    before, after = known[key], figures[key]
+    if before is None or after is None:
+        return Finding(name=f"baseline {key}", ok=before is after, text=f"{after} now, {before} before")
+    room = TOLERANCE * abs(known[SCALE] if key == "total_pnl_pct" else before)
+    text = f"{after:.6g} now, {before:.6g} before (+-{room:.2g})"
+    return Finding(name=f"baseline {key}", ok=abs(after - before) <= room, text=text)
 
 
 def write_pass(folder: Path, root: Path, config_hash: str) -> Path:
