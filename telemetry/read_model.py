@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 
-from trading.machine import Incarnation
 from trading.messages.book import BookOrder, BookPosition, BookSnapshot, Recovery
 from trading.messages.control import (
     CatalogSnapshot,
@@ -28,6 +27,7 @@ from trading.messages.control import (
 )
 from trading.messages.decisions import ExitsSnapshot
 from trading.messages.market import Quote
+from trading.newest import rank
 from trading.product import set_flags
 from trading.trading_state import Causes, trading_state
 from trading.values import ZERO, Purpose, plain, utc_text
@@ -388,9 +388,6 @@ def _text(value: Decimal | None) -> str | None:
 
 
 def _newer(old: Any, new: Any) -> Any:
-    def rank(snapshot: Any) -> tuple[Incarnation, int]:
-        return (snapshot.incarnation, snapshot.n)
-
     return new if old is None or rank(new) >= rank(old) else old
 
 

@@ -62,6 +62,7 @@ from trading.messages.decisions import (
 )
 from trading.messages.market import Quote
 from trading.messages.orders import Page, QueryKind
+from trading.newest import Newest
 from trading.portfolio import Reduction, purges, trims
 from trading.product import Product
 from trading.protections import Protections
@@ -71,6 +72,7 @@ from trading.trading_state import Causes, TradingState, trading_state
 from trading.values import ZERO, derived_id
 
 TICK_S = 0.5
+SNAPSHOTS = (BookSnapshot, KillSnapshot, UniverseSnapshot, CatalogSnapshot, LatchSnapshot)
 UNKNOWN_EXIT_S = 5.0
 PARTIAL = ("trim",)
 KEPT: Values = (("kept_by", "book"),)
@@ -102,6 +104,7 @@ class ExitsMachine(QuietMachine):
         self._products: dict[str, Product] = {}
         self._watches: dict[str, Watch] = {}
         self._by_product: dict[str, tuple[Watch, ...]] = {}
+        self._newest = Newest()
         self._declared: tuple[str, ...] = ()
         self._board = ConditionBoard()
         self._pace = Pace(jitter, self.role, "tick", TICK_S)
@@ -140,6 +143,8 @@ class ExitsMachine(QuietMachine):
         return ()
 
     def handle(self, message: object, now: Instant) -> Effects:
+        if isinstance(message, SNAPSHOTS) and self._newest.outdated(message):
+            return ()
         match message:
             case BookSnapshot() if message.product_id is None:
                 return self._took_book(message, now)

@@ -30,6 +30,7 @@ from trading.messages.control import (
 )
 from trading.messages.decisions import Approved, ExitOrder, Tighten
 from trading.messages.orders import CancelsAnswered, FeedReset, HelloAck, OrderOutcome, OrderUpdate, Page
+from trading.newest import Newest
 from trading.oms_desk import Desk
 from trading.oms_entries import approved
 from trading.oms_exits import exit_ordered, tighten, try_waiting
@@ -51,6 +52,7 @@ WHOLE = (
     "--adopt-from-venue did nothing: the book of this data dir is whole; `ctl adopt SYMBOL SIZE` gives the bot coins"
 )
 DRAIN_LOOK_S = 0.1
+PERMISSIONS = (KillSnapshot, HealthSnapshot, LatchSnapshot, CatalogSnapshot)
 
 
 class OmsMachine(QuietMachine):
@@ -88,6 +90,7 @@ class OmsMachine(QuietMachine):
         self.desk.symbols = dict.fromkeys(products)
         self._lost_book = lost_book or adopt_from_venue
         self._adopt = adopt_from_venue
+        self._newest = Newest()
         self._beats = 0
         self._measure_at = 0.0
         self._retire_at = 0.0
@@ -173,6 +176,8 @@ class OmsMachine(QuietMachine):
                 tighten(d, message)
             case HelloAck():
                 hello_acknowledged(d, message)
+            case snapshot if isinstance(snapshot, PERMISSIONS) and self._newest.outdated(snapshot):
+                return ()
             case KillSnapshot():
                 self._permission("kill", message)
             case HealthSnapshot():

@@ -46,6 +46,7 @@ from trading.messages.control import (
 from trading.messages.decisions import Admitted, Approved, Proposal, Refused, Stale, Verdict
 from trading.messages.market import Quote
 from trading.money_watch import TABLES, MoneyWatch
+from trading.newest import Newest
 from trading.protections import Protections
 from trading.publish import WAKE_KEY, ConditionBoard, Jitter, Pace, jitter
 from trading.risk_settings import RiskSettings
@@ -57,6 +58,7 @@ from trading.values import ZERO, plain
 
 TICK_S = 0.5
 VERDICTS_KEPT = 2048
+SNAPSHOTS = (BookSnapshot, KillSnapshot, HealthSnapshot, UniverseSnapshot, CatalogSnapshot)
 
 EMPTY_BOOK = BookSnapshot(
     version=((0, 0), 0),
@@ -146,6 +148,7 @@ class RiskMachine(QuietMachine):
         self._catalog = CatalogSnapshot(n=0, products=(), fees=None, fetched_boot_s=-1e18)
         self._draining = False
         self._declared: tuple[str, ...] | None = None
+        self._newest = Newest()
         self._queue: OrderedDict[str, Waiting] = OrderedDict()
         self._outstanding: tuple[Waiting, Approved] | None = None
         self._behind_version: object = None
@@ -181,6 +184,10 @@ class RiskMachine(QuietMachine):
         match message:
             case Proposal():
                 return self._proposal(message, now)
+            case BookSnapshot(product_id=str()):
+                return ()  # a slice is for symbols
+            case snapshot if isinstance(snapshot, SNAPSHOTS) and self._newest.outdated(snapshot):
+                return ()
             case BookSnapshot():
                 return self._hear("oms", now, self._took_book(message, now))
             case KillSnapshot():
@@ -434,10 +441,6 @@ class RiskMachine(QuietMachine):
         return []
 
     def _took_book(self, book: BookSnapshot, now: Instant) -> list[Effect]:
-        if book.product_id is not None:
-            return []  # a slice is for symbols
-        if book.version[0] == self._book.version[0] and book.version < self._book.version:
-            return []  # an older one that came late
         self._book, self._declared = book, None
         if self._behind_version is not None and book.version >= self._behind_version:  # type: ignore[operator]
             self._behind_version = None
