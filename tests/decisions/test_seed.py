@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
-from attrs import evolve
+import csv
+import json
+from decimal import Decimal
 
+import pytest
+import typer
+from attrs import evolve
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from cli.main import app, register
+from cli.places import ROOT
+from cli.replay_commands import compare
+from config.loader import ConfigError, load
+from config.schema import Config, load_config
+from simulation.backtest.report import write
+from simulation.compare import compare as compare_records
+from simulation.compare import proposals
+from tests.backtest.test_backtest import backtest, stirred
 from tests.decisions.build import (
     BOOT0,
     T0,
@@ -22,19 +38,38 @@ from tests.decisions.build import (
     said,
     sends,
 )
+from tests.decisions.test_health import GOOD, tell
+from tests.decisions.test_health import monitor as monitor_of
 from tests.decisions.test_symbol import rise, symbol
+from tests.oms.host import Host, approval, outcome, update
+from trading.alerts import AlertsMachine, SendAlert
 from trading.candles import Candles
 from trading.data_guards import BAR_MISALIGNED, BarGuard, DataGuardSettings
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings
 from trading.machine import Woke
 from trading.messages.book import Counters
-from trading.messages.control import KillSnapshot
+from trading.messages.control import Condition, Drain, Drained, HealthSnapshot, KillSnapshot
 from trading.messages.decisions import Approved, ExitOrder, Proposal, Verdict
+from trading.messages.orders import CancelOrders, CancelsAnswered, OutcomeKind
 from trading.money import day_start_s, realised_of, week_start_s
 from trading.risk_settings import CapSettings
 from trading.strategies.interface import MarketView, TriggerSettings
+from trading.symbol import SymbolMachine
 from trading.values import utc_seconds
+
+
+def run_py(*words: str):
+    """A command of run.py and its result, in this process."""
+    if "preflight" not in {one.name for one in app.registered_commands}:
+        register()
+    return CliRunner().invoke(app, [*words])
+
+
+@pytest.fixture(scope="module")
+def played():
+    test = backtest(stirred())
+    return test, test.run()
 
 
 def code_of(answer) -> str:
@@ -42,19 +77,33 @@ def code_of(answer) -> str:
     return answer.code
 
 
-def test_seed_2_staleness_volatility_and_a_small_universe_are_breakers_and_not_only_read():
-    from trading.health_monitor import HealthMonitorSettings, breaker_rules
-
-    codes = {rule.code for rule in breaker_rules(HealthMonitorSettings())}
-    assert {
-        "data_staleness",
-        "realised_volatility",
-        "empty_universe",
-        "api_health",
-        "feed_flaps",
-        "exchange_status",
-        "volatility_crash",
-    } <= codes
+@pytest.mark.parametrize(
+    ("source", "reading", "code"),
+    [
+        ("market_feed", {"frame_age_s": 11.0}, "data_staleness"),
+        ("gateway", {"errors_in_a_row": 3.0}, "api_health"),
+        ("universe", {"volatility_pct": 160.0}, "realised_volatility"),
+        ("universe", {"eligible_missing": 1.0}, "empty_universe"),
+        ("universe", {"crash": 1.0}, "volatility_crash"),
+    ],
+)
+def test_seed_2_a_reading_leads_to_risks_denial_and_a_good_one_lifts_it(source, reading, code):
+    monitor, w = monitor_of(), RiskWorld()
+    w.health = monitor._snapshot()
+    w.hear(at(1))
+    assert isinstance(w.judge(proposal(now=at(1)), at(1)), Approved)
+    w = RiskWorld()
+    w.health = sends(tell(monitor, source, 2, **reading), HealthSnapshot, "risk")[-1]
+    w.hear(at(2))
+    answer = w.judge(proposal(now=at(2)), at(2))
+    assert code_of(answer) == code
+    assert dict(answer.values)["opens_at"], "with the limit that it crossed"
+    for seconds in (3, 40):
+        for name in GOOD:
+            tell(monitor, name, seconds)
+    w.health = monitor._snapshot()
+    w.hear(at(40))
+    assert isinstance(w.judge(proposal(proposal_id="p2", now=at(40)), at(40)), Approved)
 
 
 def test_seed_3_a_kill_denies_what_already_waits_and_not_once_a_minute():
@@ -214,3 +263,125 @@ def test_seed_26_a_cold_start_enters_nothing_before_the_book_is_known_and_arms_e
         now = at(0.2 + step / 10)
         effects += machine.on_quote(quote(price, now, product_id="ETH-USD"), now)
     assert sends(effects, ExitOrder)[0].reason == "stop"
+
+
+def test_seed_12_a_stop_accounts_for_the_order_without_a_venue_id_and_believes_no_cancel_that_failed():
+    host = Host().active()
+    resting = host.accepted_entry("v1")
+    nameless = host.admit(approval(host, n=2, product="ETH-USD"))
+    host.tell(outcome(nameless, OutcomeKind.UNKNOWN), Drain(run_number=7))
+    cancel = host.last(CancelOrders)
+    assert cancel.venue_order_ids == ("v1",)
+    refused = CancelsAnswered(
+        cancel_id=cancel.cancel_id, results=(("v1", False, "INVALID_CANCEL_REQUEST"),), complete=True
+    )
+    host.tell(refused)
+    assert host.status(resting.client_order_id) != "canceled", "a refusal is no cancel"
+    host.run(7.0)
+    drained = host.last(Drained)
+    assert not drained.clean
+    assert nameless.client_order_id in drained.unknown
+    host.tell(update(resting, "v1", "canceled", "0"), update(nameless, "v2", "open", "0"))
+    assert host.last(CancelOrders).venue_order_ids == ("v2",), "found by its client id, and canceled too"
+    host.tell(update(nameless, "v2", "canceled", "0"))
+    assert host.last(Drained).clean
+
+
+def test_seed_27_what_two_runs_decided_differently_is_named_and_not_only_written_down(played, tmp_path, capsys):
+    _, run = played
+    write(run, tmp_path / "shadow")
+    other = [dict(one) for one in run.decisions]
+    first = next(one for one in other if one["code"] == "proposed" and one["decided_on"] == "quote")
+    other.remove(first)
+    write(evolve(run, decisions=other), tmp_path / "live")
+    with pytest.raises(typer.Exit) as ended:
+        compare(tmp_path / "shadow", tmp_path / "live")
+    assert ended.value.exit_code == 1
+    assert f"only A: {first['product_id']}" in capsys.readouterr().out
+    assert compare_records(proposals(run.decisions), proposals(run.decisions)).same
+
+
+def test_seed_28_a_backtest_has_no_trigger_loop_of_its_own(monkeypatch):
+    """What the live machine is kept from seeing or doing, the backtest does not see or do either."""
+    usual = backtest(stirred()).run()
+    assert usual.trades
+    monkeypatch.setattr(SymbolMachine, "_candidate", lambda *_: ())
+    deaf = backtest(stirred()).run()
+    assert not deaf.orders
+    monkeypatch.undo()
+    monkeypatch.setattr(ExitsMachine, "on_quote", lambda *_: ())
+    monkeypatch.setattr(ExitsMachine, "_tick", lambda self, now: (self._pace.wake(now),))
+    held = backtest(stirred()).run()
+    assert [one for one in held.orders if one["purpose"] == "entry"]
+    assert not [one for one in held.orders if one["purpose"] == "exit"], "exits are the live machine's alone"
+
+
+def test_seed_30_a_backtest_leaves_equity_exposure_and_denials_over_time(played, tmp_path):
+    _, run = played
+    figures = write(run, tmp_path)
+    equity = list(csv.DictReader((tmp_path / "equity.csv").open()))
+    exposure = list(csv.DictReader((tmp_path / "exposure.csv").open()))
+    assert len(equity) == len(exposure) > 24 * 3
+    assert len({row["equity_usd"] for row in equity}) > 10, "a curve"
+    assert max(float(row["drawdown"]) for row in equity) == pytest.approx(figures["max_drawdown"], abs=1e-5)
+    assert any(float(row["theme:LAYER1"]) > 0 for row in exposure)
+    for row in exposure:
+        assert float(row["theme:LAYER1"]) == pytest.approx(float(row["BTC-USD"]) + float(row["SOL-USD"]))
+    said = [json.loads(line) for line in (tmp_path / "decisions.jsonl").read_text().splitlines()]
+    denied = [one for one in said if one["code"] in ("per_symbol_cooldown", "pending_buy_exists", "volatility_crash")]
+    assert denied, "why not is an artifact too"
+    assert all(one["values"] and one["at"] for one in denied), "each with its numbers and its time"
+    assert figures["hit_rate"] == pytest.approx(sum(one.pnl_usd > 0 for one in run.trades) / len(run.trades))
+    assert sum(one["trades"] for one in figures["per_exit_reason"].values()) == len(run.trades)
+
+
+def test_seed_34_alerts_are_on_as_shipped_a_test_alert_reaches_its_channel_and_their_secret_stands_in_no_file(
+    monkeypatch, tmp_path
+):
+    machine = AlertsMachine(settings=load_config("production").config.alerts)
+    critical = Condition(fingerprint="risk:daily_stop", level="critical", active=True, text="daily_stop: no entries")
+    assert sends(machine.handle(critical, at()), SendAlert, "io"), "nothing has to be switched on first"
+    file = tmp_path / "own.yaml"
+    file.write_text("alerts: {webhook_secret: abc}\n")
+    with pytest.raises(ConfigError) as refused:
+        load(Config, [file])
+    assert "secrets never stand in a file" in str(refused.value.problems[0])
+    sent: list[tuple[object, ...]] = []
+    monkeypatch.setattr("telemetry.notify.notify_now", lambda *said: sent.append(said) or True)
+    monkeypatch.setenv("BULKHEAD_ALERT_URLS", "json://localhost/hook")
+    assert run_py("alert-test").exit_code == 0
+    assert [one[0] for one in sent] == [("json://localhost/hook",)]
+    monkeypatch.delenv("BULKHEAD_ALERT_URLS")
+    assert run_py("alert-test").exit_code != 0, "nobody to tell is no success"
+
+
+def test_seed_43_the_launch_checklist_is_walked_and_a_missing_gate_or_key_fails_it(monkeypatch):
+    for name in ("BULKHEAD_ALERT_URLS", "COINBASE_API_KEY", "COINBASE_API_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    answer = run_py("preflight", "--env", "production", "--json")
+    assert answer.exit_code == 1
+    looks = {one["name"]: one["ok"] for one in json.loads(answer.stdout.strip().splitlines()[-1])["looks"]}
+    assert looks["config"] is True
+    assert looks["alerts"] is False, "nobody would be told"
+    listed = YAML(typ="safe").load((ROOT / "config" / "launch_checklist.yaml").read_text())
+    for row in (*listed["machine"], *listed["person"]):
+        assert row["id"] in looks, "each line is checked by a machine or shown to a person"
+    for row in listed["machine"]:
+        command = row["command"].removeprefix("run.py ").split()[0]
+        assert run_py(command, "--help").exit_code == 0, f"{command} can be run"
+
+
+def test_seed_44_an_anomaly_is_told_and_costs_and_venue_are_modelled_where_the_bot_can_be_run_end_to_end(played):
+    monitor = monitor_of()
+    effects = tell(monitor, "gateway", 1, rejects_600s=3.0)
+    told = [one for one in sends(effects, Condition, "alerts") if one.fingerprint == "breaker:rejection_burst"]
+    assert told[0].active
+    _, run = played
+    fees = {Decimal(fill.fee_usd) / (fill.base_size * fill.price) for fill in run.fills}
+    rates = load_config("staging").config.costs
+    assert max(fees) <= rates.taker_rate * Decimal("1.02")
+    assert min(fees) >= rates.maker_rate * Decimal("0.98")
+    filled = sum(fill.base_size for fill in run.fills)
+    assert filled == sum(Decimal(str(one["booked_size"])) for one in run.orders), (
+        "each fill is booked to an order of ours"
+    )
