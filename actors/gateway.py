@@ -69,9 +69,8 @@ class GatewayActor(MachineActor):
                     self._lanes.submit(request)
             case HourlyCount():
                 body = json.dumps({"hour": request.hour, "requests": request.requests}).encode()
-                with contextlib.suppress(
-                    OSError
-                ):  # a full disk: cancels and queries go on, the next count is tried again
+                # Without room on the disk cancels and queries go on, and the next count is tried again.
+                with contextlib.suppress(OSError):
                     write_atomically(self.plan.run_folder / HOURLY, body)
             case RestartWanted():
                 self._restart(request.reason)

@@ -48,10 +48,10 @@ def backtest(
     dataset = choose_data(data, from_, to, seed)
     facts = {"data": dataset.name, "bars": dataset.bars, "seed": seed, "config_hash": loaded.hash, "env": env}
     folder = out or ROOT / "data" / "backtest" / datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
-    if any(each.exists() and not each.is_dir() for each in (folder, *folder.parents)):
-        raise UsageError(f"--out {folder} is, or lies in, a file; name a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"--out {folder} is, or lies in, a file; name a folder") from error
     except OSError as error:
         raise UsageError(f"--out {folder} cannot be made: {error.strerror}; name another folder") from error
     try:

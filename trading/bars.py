@@ -9,6 +9,7 @@ one. Coinbase leaves out candles without trades, so a short gap is filled with f
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from trading.indicators import Atr, Ema, RollingMax, RollingMedian, RollingStats, RollingSum, Rsi, Vwap
 
@@ -16,6 +17,11 @@ FINE_S, MOVE_S, SIGNAL_S = 60, 300, 3600
 
 
 LATE, CLOSED = 1, 2
+
+
+def known_from(window_s: int, bar_s: int) -> float:
+    """How many bars must have closed before the price a window ago is known; never by bars that do not end there."""
+    return window_s // bar_s if window_s % bar_s == 0 else inf
 
 
 class Aggregator:
@@ -130,8 +136,8 @@ class FineSeries(Series):
         "_back_15m",
         "_back_60m",
         "_closes",
-        "_tells_15m",
-        "_tells_60m",
+        "_from_15m",
+        "_from_60m",
         "_volumes",
         "price_15m_ago",
         "price_60m_ago",
@@ -141,7 +147,7 @@ class FineSeries(Series):
         self._back_15m = max(1, 900 // bar_s)
         self._back_60m = max(1, 3600 // bar_s)
         self._at_15m, self._at_60m = -1 - self._back_15m, -1 - self._back_60m
-        self._tells_15m, self._tells_60m = 900 % bar_s == 0, 3600 % bar_s == 0
+        self._from_15m, self._from_60m = known_from(900, bar_s), known_from(3600, bar_s)
         super().__init__(bar_s, gap_bars_max=self._back_60m)
 
     def _begin(self) -> None:
@@ -155,11 +161,10 @@ class FineSeries(Series):
         closes.append(close)
         self._volumes.append(volume)
         known = len(closes)
-        if known > self._back_15m:
-            if self._tells_15m:
-                self.price_15m_ago = closes[self._at_15m]
-            if known > self._back_60m and self._tells_60m:
-                self.price_60m_ago = closes[self._at_60m]
+        if known > self._from_15m:
+            self.price_15m_ago = closes[self._at_15m]
+        if known > self._from_60m:
+            self.price_60m_ago = closes[self._at_60m]
 
     def update(self, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> bool:
         """As `Series.update`, with the usual bar (the next one) taken in one call: this runs at every minute."""
@@ -170,11 +175,10 @@ class FineSeries(Series):
         closes.append(close)
         self._volumes.append(volume)
         known = len(closes)
-        if known > self._back_15m:
-            if self._tells_15m:
-                self.price_15m_ago = closes[self._at_15m]
-            if known > self._back_60m and self._tells_60m:
-                self.price_60m_ago = closes[self._at_60m]
+        if known > self._from_15m:
+            self.price_15m_ago = closes[self._at_15m]
+        if known > self._from_60m:
+            self.price_60m_ago = closes[self._at_60m]
         self.count += 1
         self.last_start_s = start_s
         self.end_s = start_s + self.bar_s
@@ -198,10 +202,10 @@ class MoveSeries(Series):
         "_back_15m",
         "_back_60m",
         "_closes",
+        "_from_15m",
+        "_from_60m",
         "_lows",
         "_per_15m",
-        "_tells_15m",
-        "_tells_60m",
         "_volume_15m",
         "_volume_24h",
         "low_36",
@@ -215,7 +219,7 @@ class MoveSeries(Series):
     def __init__(self, bar_s: int = MOVE_S) -> None:
         self._back_15m = max(1, 900 // bar_s)
         self._back_60m = max(1, 3600 // bar_s)
-        self._tells_15m, self._tells_60m = 900 % bar_s == 0, 3600 % bar_s == 0
+        self._from_15m, self._from_60m = known_from(900, bar_s), known_from(3600, bar_s)
         super().__init__(bar_s, gap_bars_max=4 * self._back_60m)
 
     def _begin(self) -> None:
@@ -239,11 +243,10 @@ class MoveSeries(Series):
         self.vwap_12.update(high, low, close, volume)
         self.rsi.update(close)
         self.low_36.update(-low)
-        if len(closes) > self._back_15m:
-            if self._tells_15m:
-                self.price_15m_ago = closes[-1 - self._back_15m]
-            if len(closes) > self._back_60m and self._tells_60m:
-                self.price_60m_ago = closes[-1 - self._back_60m]
+        if len(closes) > self._from_15m:
+            self.price_15m_ago = closes[-1 - self._back_15m]
+        if len(closes) > self._from_60m:
+            self.price_60m_ago = closes[-1 - self._back_60m]
         if len(lows) == 5:
             middle = lows[-3]
             if middle < lows[-1] and middle < lows[-2] and middle < lows[-4] and middle < lows[-5]:

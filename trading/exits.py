@@ -201,7 +201,6 @@ class ExitsMachine(QuietMachine):
             else:
                 self._ended(watch, position, now)
             watch.position = position
-            watch.owed = watch.owed or watch.kept_reason != position.leaving
             watch.peak = max(watch.peak, position.peak_price)
             if position.stop_price > watch.stop:
                 watch.set_stop(position.stop_price)
@@ -273,7 +272,7 @@ class ExitsMachine(QuietMachine):
                     out += self._start(watch, found[0], found[1], held_size(watch.position), now)
             elif found is None and watch.reason and watch.reason not in STICKY and watch.sent_n < 0:
                 watch.reason, watch.values, watch.tries = "", (), 0
-            if watch.owed:
+            if watch.owed or watch.kept_reason != watch.position.leaving:
                 out += self._tighten(watch, now)
             if watch.reason:
                 out += self._leave(watch, price, now)
@@ -285,7 +284,6 @@ class ExitsMachine(QuietMachine):
         watch.tries = watch.failures = 0
         watch.not_before_boot_s = now.boot_s
         watch.sent_n, watch.sent_boot_s = -1, -1e18
-        watch.owed = watch.owed or watch.kept_reason != watch.position.leaving
         return [note_of("exit", watch, values, reason)]
 
     def _leave(self, watch: Watch, price: Price | None, now: Instant) -> list[Effect]:

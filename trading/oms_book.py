@@ -268,56 +268,49 @@ class Book:
     def keep_closes(self, position_id: str, product_id: str, closes: Iterable[Close]) -> None:
         """What was realised before this book began counts for the day's and the week's stop."""
         for close in closes:
-            row = CloseRow(
-                fill_key=close.fill_key,
-                position_id=position_id,
-                product_id=product_id,
-                base_size=close.base_size,
-                realised_usd=close.realised_usd,
-                at_s=close.at_s,
-            )
-            if self.closes.get(row.fill_key) != row:
-                self.results_n += 1
-                self.closes[row.fill_key] = row
-                self.save("closes", row.fill_key, to_row(row))
-                self.raised = True
+            self.raised = self._keep_close(position_id, product_id, close) or self.raised
+
+    def _keep_close(self, position_id: str, product_id: str, close: Close) -> bool:
+        """Whether it is another one than before."""
+        row = CloseRow(
+            fill_key=close.fill_key,
+            position_id=position_id,
+            product_id=product_id,
+            base_size=close.base_size,
+            realised_usd=close.realised_usd,
+            at_s=close.at_s,
+        )
+        if self.closes.get(row.fill_key) == row:
+            return False
+        self.results_n += 1
+        self.closes[row.fill_key] = row
+        self.save("closes", row.fill_key, to_row(row))
+        return True
 
     def _save_lots(self, position: Position, folded: Folded) -> None:
-        common = {"position_id": position.position_id, "product_id": position.product_id}
         for lot in folded.lots:
             row = LotRow(
                 fill_key=lot.fill_key,
+                position_id=position.position_id,
+                product_id=position.product_id,
                 base_size=lot.base_size,
                 left_size=lot.left_size,
                 price=lot.price,
                 fee_usd=lot.fee_usd,
                 at_s=lot.at_s,
-                **common,
             )
             if self.lots.get(row.fill_key) != row:
                 self.lots[row.fill_key] = row
                 self.save("lots", row.fill_key, to_row(row))
-        closes = {
-            close.fill_key: CloseRow(
-                fill_key=close.fill_key,
-                base_size=close.base_size,
-                realised_usd=close.realised_usd,
-                at_s=close.at_s,
-                **common,
-            )
-            for close in folded.closes
-        }
+        closes = {close.fill_key for close in folded.closes}
         gone = [
             key for key in self.position_fills.get(position.position_id, {}) if key in self.closes and key not in closes
         ]
         for key in gone:
             self.results_n += 1
             self.save("closes", key, to_row(self.closes.pop(key)), live=False)
-        for key, close_row in closes.items():
-            if self.closes.get(key) != close_row:
-                self.results_n += 1
-                self.closes[key] = close_row
-                self.save("closes", key, to_row(close_row))
+        for close in folded.closes:
+            self._keep_close(position.position_id, position.product_id, close)
 
     def seen_sizes(self, position_id: str) -> tuple[Decimal, Decimal]:
         """(bought, sold) base units that the venue showed and that are not booked yet."""

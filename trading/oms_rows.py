@@ -29,7 +29,8 @@ from trading.values import ZERO
 class Position:
     """One position's books and exit plan. booked_size: by fills; stop_price, peak_price: as tightened so far (zero: not).
 
-    leaving: why it is being left until it is flat, as exits last said. outcome: "", then win, loss or stop once nothing sellable is left. short_size: sold beyond what was bought (an alarm).
+    leaving: why it is being left until it is flat, as exits last said. outcome: "", then win, loss or stop once nothing sellable
+    is left. short_size: sold beyond what was bought (an alarm).
     """
 
     position_id: str

@@ -32,9 +32,9 @@ class OmsSettings:
     the cursor fills are read again. retain_s: how long what is over stays in memory (venue seconds); retain_realised_s:
     the same for realised results. ban_s: of a red flag. fee_rate: taker fee as a fraction when the account's is unknown.
     dust_usd: what is worth less is dust when the product's minima are unknown. adopt_*: exit plan of adopted coins (that of the
-    shipped price_move: nobody remembers theirs); adopt_lookback_s: how far back --adopt-from-venue
-    looks for orders of ours. flatten_slippage_pct: how far below
-    the bid a flatten may sell. drift_usd_max: differences above it stand as a condition. Marked [UNV] in protocol.md:
+    shipped price_move: nobody remembers theirs); adopt_lookback_s: how far back --adopt-from-venue looks for orders of ours.
+    flatten_slippage_pct: how far below the bid a flatten may sell. drift_usd_max: differences above it stand as a condition.
+    Marked [UNV] in protocol.md:
     settle.
     """
 

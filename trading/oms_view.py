@@ -73,10 +73,10 @@ def _seen_cash(d: Desk) -> tuple[Decimal, Decimal]:
     paid = earned = ZERO
     for key in d.book.unbooked:
         order = d.book.orders[key]
-        price = order.seen_price if order.seen_price > ZERO else order.intent.limit_price
-        value = order.unbooked_size * price
         if order.intent.external:
             continue
+        price = order.seen_price if order.seen_price > ZERO else order.intent.limit_price
+        value = order.unbooked_size * price
         if order.intent.side is Side.BUY:
             paid += value * (1 + d.fee_rate)
         else:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from attrs import frozen
 
 from trading.caps import OTHER
+from trading.costs import CostSettings, cost_problems
 from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorSettings, breaker_rules
 from trading.oms_settings import OmsSettings
@@ -46,6 +47,7 @@ class Composed:
     exits: ExitsSettings
     oms: OmsSettings
     health_monitor: HealthMonitorSettings
+    costs: CostSettings
     strategies: Sequence[Strategy] = ()
 
 
@@ -114,7 +116,7 @@ def _tiers(config: Composed) -> Iterator[Finding]:
                 f"{tier.slippage_bps_max:g} bps: every entry would be denied",
             )
         for product in tier.products:
-            yield from _canonical(f"{key}.products", product)
+            yield from misnamed(f"{key}.products", product)
             if product in seen:
                 yield Finding(f"{key}.products", f"{product} stands in tier {seen[product]} too")
             seen[product] = name
@@ -127,7 +129,8 @@ def _tiers(config: Composed) -> Iterator[Finding]:
         )
 
 
-def _canonical(key: str, product: str) -> Iterator[Finding]:
+def misnamed(key: str, product: str) -> Iterator[Finding]:
+    """A product that is written otherwise than here, or that no product is: a ban that is misspelt bans nothing."""
     try:
         canonical = canonical_symbol(product)
     except ValueError as error:
@@ -144,7 +147,7 @@ def _themes(config: Composed) -> Iterator[Finding]:
         if theme not in caps:
             yield Finding(f"universe.themes.{theme}", f"theme {theme} has no cap in risk.caps.theme_pct")
         for product in products:
-            yield from _canonical(f"universe.themes.{theme}", product)
+            yield from misnamed(f"universe.themes.{theme}", product)
             if product in seen:
                 yield Finding(f"universe.themes.{theme}", f"{product} stands in theme {seen[product]} too")
             seen[product] = theme
@@ -154,7 +157,7 @@ def _themes(config: Composed) -> Iterator[Finding]:
     if OTHER not in caps:
         yield Finding("risk.caps.theme_pct", f"{OTHER} has no cap: products without a theme could not be traded")
     for product, flag in config.universe.flags.items():
-        yield from _canonical(f"universe.flags.{product}", product)
+        yield from misnamed(f"universe.flags.{product}", product)
         if flag not in RED_FLAGS:
             yield Finding(f"universe.flags.{product}", f"{flag!r} is no red flag; one of {', '.join(RED_FLAGS)}")
 
@@ -402,6 +405,11 @@ def _health(config: Composed) -> Iterator[Finding]:
         yield Finding("health_monitor.hold_s", f"{health.hold_s:g} s lets breakers flap; 1 at least")
 
 
+def _costs(config: Composed) -> Iterator[Finding]:
+    for key, text in cost_problems(config.costs):
+        yield Finding(f"costs.{key}", text)
+
+
 RULES: tuple[Callable[[Composed], Iterable[Finding]], ...] = (
     _caps,
     _tiers,
@@ -415,4 +423,5 @@ RULES: tuple[Callable[[Composed], Iterable[Finding]], ...] = (
     _data,
     _exits,
     _health,
+    _costs,
 )

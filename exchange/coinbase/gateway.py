@@ -54,6 +54,7 @@ from trading.messages.orders import (
     RestartWanted,
     Withdraw,
 )
+from trading.newest import Newest
 from trading.protections import Protections
 from trading.publish import ConditionBoard, jitter
 from trading.values import Purpose
@@ -112,11 +113,10 @@ class GatewayMachine(QuietMachine):
         self._urgent: deque[str] = deque()
         self._entries: deque[str] = deque()
         self._killed = False
-        self._kill_version: tuple[Incarnation, int] = (NO_INCARNATION, -1)
+        self._newest = Newest()
         self._draining = False
         self._drain_unanswered = False
         self._venue = VenueFacts()
-        self._catalog_version: tuple[Incarnation, int] = (NO_INCARNATION, -1)
         self._conditions = ConditionBoard()
         self._measured = 0
         self._stuck = False
@@ -307,17 +307,13 @@ class GatewayMachine(QuietMachine):
     # ---- snapshots, drain, time ----
 
     def _kill(self, message: KillSnapshot, now: Instant) -> Effects:
-        version = (message.incarnation, message.n)
-        if version < self._kill_version:
+        if self._newest.outdated(message):
             return ()
-        self._kill_version = version
         self._killed = message.engaged
         return list(self._dispatch_orders(now)) if message.engaged else ()
 
     def _catalog(self, message: CatalogSnapshot) -> Effects:
-        version = (message.incarnation, message.n)
-        if version >= self._catalog_version:
-            self._catalog_version = version
+        if not self._newest.outdated(message):
             closed = (message.exchange_reason or "entries_closed") if message.entries_closed else ""
             self._venue = VenueFacts(
                 products={product.product_id: product for product in message.products},

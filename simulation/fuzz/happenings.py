@@ -173,10 +173,7 @@ class Happenings:
         self._order("ban", (("symbol", product), ("flag", "fuzz")))
 
     def _do_exit(self, product: str) -> None:
-        order = OperatorOrder(
-            command_id=self._command(), verb="exit", name=PERSON, cause="fuzz", args=(("symbol", product),)
-        )
-        self.stage.post("exits", order)
+        self._order("exit", (("symbol", product),), owner="exits")
 
     def _do_cancel_all(self, _: object = None) -> None:
         self._order("cancel", (("id", "all"),))
@@ -184,9 +181,9 @@ class Happenings:
     def _do_adopt_coins(self, product: str) -> None:
         self._order("adopt", (("symbol", product), ("size", "0.004")))
 
-    def _order(self, verb: str, args: tuple[tuple[str, str], ...]) -> None:
+    def _order(self, verb: str, args: tuple[tuple[str, str], ...], owner: str = "oms") -> None:
         self.stage.post(
-            "oms", OperatorOrder(command_id=self._command(), verb=verb, name=PERSON, cause="fuzz", args=args)
+            owner, OperatorOrder(command_id=self._command(), verb=verb, name=PERSON, cause="fuzz", args=args)
         )
 
     def _do_reduce(self, product: str, part: float) -> None:

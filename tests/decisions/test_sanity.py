@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 
 from tests.decisions.build import D
+from trading.costs import CostSettings
 from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorSettings
 from trading.oms_settings import OmsSettings, OutcomeCooldowns
@@ -26,6 +27,7 @@ def composed(**changes) -> Composed:
         exits=ExitsSettings(),
         oms=OmsSettings(),
         health_monitor=HealthMonitorSettings(),
+        costs=CostSettings(),
         strategies=collect(),
     )
     return evolve(made, **changes)
