@@ -1,7 +1,9 @@
 """What trading costs when no venue tells: the cost model of backtests (section `costs` of the configuration).
 
-Prices that a strategy sees are mid -/+ half a spread by tier; prices that a taker gets are worse by `slippage_bps` times
-the impact of its size, 1 + 0.2 x log10(notional / 10,000), at least 1 and at most `impact_max` (domain.md section 15).
+Prices that a strategy sees are mid -/+ half a spread by tier, and what rests is filled when they come to it; prices that a
+taker gets are worse by `slippage_bps` times the impact of its size, 1 + 0.2 x log10(notional / 10,000), at least 1 and at
+most `impact_max` (domain.md section 15). At one moment no more than `depth_usd` is filled; the rest of an order goes on or
+ends, as its style says.
 """
 
 from __future__ import annotations

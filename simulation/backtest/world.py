@@ -29,7 +29,7 @@ from simulation.fuzz.venue import ORDINARY, FuzzVenue, WireSettings, words_of
 from simulation.fuzz.wire import GatewayWire
 from simulation.store import KillStore
 from trading.breakers import BreakerRule, BreakerState
-from trading.costs import CostSettings
+from trading.costs import CostSettings, TierCosts
 from trading.exits import ExitsMachine
 from trading.health_monitor import breaker_rules
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
@@ -44,7 +44,7 @@ from trading.strategies.registry import collect
 from trading.symbol import SymbolMachine
 from trading.tiers import groups_of
 from trading.universe import UniverseMachine
-from trading.values import Side, account_tag
+from trading.values import ZERO, Side, account_tag
 
 PORTFOLIO = "00000000-0000-4000-8000-00000000ba57"
 
@@ -54,12 +54,12 @@ LOOK_S = 0.01
 
 
 class BacktestVenue(FuzzVenue):
-    """The pure matching engine with the account's fee rates and the street worse than the seen quote by the slippage."""
+    """The pure matching engine with the account's fee rates; a taker finds the street worse than the seen quote."""
 
     def __init__(self, stage: BacktestStage, products: list[SimProduct], costs: CostSettings, tag: str) -> None:
         wire = WireSettings(there_s=costs.latency_s, back_s=costs.latency_s, engine=Settings(settle_s=0.2))
         super().__init__(stage, products, costs.start_cash_usd, tag, wire)
-        self.before_placing: Callable[[str], None] = lambda _product: None
+        self.street: Callable[[str, Decimal], None] = lambda _product, _taken: None
         self.fees = Fees(maker_rate=costs.maker_rate, taker_rate=costs.taker_rate, tier="backtest")
         tier = FeeTier(name="backtest", from_usd=Decimal(0), maker=costs.maker_rate, taker=costs.taker_rate)
         self.engine = Venue(
@@ -67,8 +67,14 @@ class BacktestVenue(FuzzVenue):
         )
 
     def place(self, order: PlaceOrder, minted_boot_s: float) -> OrderOutcome:
-        self.before_placing(order.body.product_id)
-        return super().place(order, minted_boot_s)
+        body = order.body
+        if body.post_only:
+            self.street(body.product_id, ZERO)
+            return super().place(order, minted_boot_s)
+        self.street(body.product_id, body.base_size)
+        outcome = super().place(order, minted_boot_s)
+        self.street(body.product_id, ZERO)
+        return outcome
 
     def page(self, query: Query) -> tuple[PageItem, ...]:
         if query.kind is QueryKind.FEES:
@@ -85,19 +91,20 @@ class _Frame:
         "book",
         "depth_usd",
         "mid",
+        "per_tick",
         "size",
-        "street_ask_factor",
-        "street_bid_factor",
         "tick",
+        "tier",
         "watched",
     )
 
-    def __init__(self, tick: Decimal, half: float, slip: float, depth_usd: float, book: Book) -> None:
+    def __init__(self, tick: Decimal, tier: str, costs: TierCosts, book: Book) -> None:
         self.tick = tick
-        per_tick = 1.0 / float(tick)
-        self.bid_factor, self.ask_factor = per_tick * (1 - half), per_tick * (1 + half)
-        self.street_bid_factor, self.street_ask_factor = per_tick * (1 - half - slip), per_tick * (1 + half + slip)
-        self.depth_usd = depth_usd
+        self.tier = tier
+        self.per_tick = 1.0 / float(tick)
+        half = costs.half_spread_bps / 1e4
+        self.bid_factor, self.ask_factor = self.per_tick * (1 - half), self.per_tick * (1 + half)
+        self.depth_usd = costs.depth_usd
         self.size = Decimal(1)
         self.mid = 0.0
         self.book = book
@@ -208,7 +215,7 @@ class BacktestWorld:
         self.venue = BacktestVenue(self.stage, list(self.sim.values()), costs, self.tag)
         self.products = tuple(_metadata(self.sim[name]) for name in products)
         self._frames = {name: self._frame(name) for name in products}
-        self.venue.before_placing = self.street
+        self.venue.street = self.street
         self._sequence = 0
         self.venue.changed.append(self._changed)
         self.venue.filled.append(self._filled)
@@ -272,11 +279,8 @@ class BacktestWorld:
     # -- the market -------------------------------------------------------------------------------------------------
 
     def _frame(self, name: str) -> _Frame:
-        row = self.costs.of(self.tier_of.tier(name) or "")
-        book = self.venue.engine.books[name]
-        return _Frame(
-            self.sim[name].price_increment, row.half_spread_bps / 1e4, row.slippage_bps / 1e4, row.depth_usd, book
-        )
+        tier = self.tier_of.tier(name) or ""
+        return _Frame(self.sim[name].price_increment, tier, self.costs.of(tier), self.venue.engine.books[name])
 
     def quote(self, name: str, mid: float, *, symbols: bool = True) -> None:
         """One product's market moves to `mid` at the present venue time: the seen quote, and the street behind it.
@@ -361,14 +365,19 @@ class BacktestWorld:
         else:
             self.street(name)
 
-    def street(self, name: str) -> None:
-        """Tell the venue what `quote` said last: at once while orders rest there, else only when one is about to arrive."""
+    def street(self, name: str, taken: Decimal = ZERO) -> None:
+        """Tell the venue what `quote` said last: at once while orders rest there, else only when one is about to arrive.
+
+        taken: base units that an arriving taker wants; the street is worse for it by the slippage of its size. What rests
+        waits for the seen quote itself: a maker pays no slippage.
+        """
         frame = self._frames[name]
         frame.watched = True
-        tick = frame.tick
-        bid_ticks = max(1, int(frame.mid * frame.street_bid_factor))
-        ask_ticks = max(ceil(frame.mid * frame.street_ask_factor), bid_ticks + 1)
-        size = Decimal(repr(round(frame.depth_usd / frame.mid, 8)))
+        tick, mid = frame.tick, frame.mid
+        slip = frame.per_tick * self.costs.slippage_bps(frame.tier, float(taken) * mid) / 1e4 if taken else 0.0
+        bid_ticks = max(1, int(mid * (frame.bid_factor - slip)))
+        ask_ticks = max(ceil(mid * (frame.ask_factor + slip)), bid_ticks + 1)
+        size = Decimal(repr(round(frame.depth_usd / mid, 8)))
         self.venue.quote(name, tick * bid_ticks, tick * ask_ticks, size)
 
     # -- the user channel ---------------------------------------------------------------------------------------------
