@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from collections import Counter
 from decimal import Decimal
 from itertools import pairwise
 
@@ -14,6 +16,9 @@ from exchange.simulator.market import Move, move_from_json, percent
 from exchange.simulator.scenarios import SCENARIOS, scenario_moves
 from exchange.simulator.synthetic import SyntheticMarket
 from tests.simulator.venue_process import SHARED, needs_shared
+from trading.bars import SignalSeries
+from trading.regime import classify
+from trading.universe_settings import RegimeSettings
 
 NOW = 1_795_500_000.0
 
@@ -119,6 +124,21 @@ def test_volatility_is_what_the_character_says_and_symbols_move_together():
     together = sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
     assert 0.4 < together < 0.95
     assert max(abs(r) for r in a) > 3 * math.sqrt(sum(r * r for r in a) / len(a)), "no jump in sixty days"
+
+
+def test_no_day_of_the_coming_season_is_a_crash_by_the_calendar_alone():
+    """Whoever starts the bot for the first time meets the market of that day: it must be one that it may enter."""
+    market, hours, settings = SyntheticMarket(1, ("BTC-USD",)), SignalSeries(), RegimeSettings()
+    first = int(time.time() // 3600) - 24 * 8
+    found = Counter()
+    for bar in market.hour_bars("BTC-USD", first, first + 24 * 128):
+        hours.update(bar.start_s, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        if hours.warm_168:
+            found[classify(hours.return_168_pct, hours.volatility_pct, settings).name] += 1
+            assert bar.low / bar.open > 1 + settings.crash_fall_60m_pct / 100
+    print(found, "from hour", first)
+    assert found["chop"] > 10 * found["bear"]
+    assert not found["crash"]
 
 
 def test_printed_volume_is_the_paths_volume():
