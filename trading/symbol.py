@@ -122,6 +122,7 @@ class SymbolMachine(QuietMachine):
         self._product: Product | None = None
         self._fees: Fees | None = None
         self._entry: UniverseEntry | None = None
+        self._regime_values: Values = ()
         self._slice: BookSnapshot | None = None
         self._open: Proposal | None = None
         self._plans: dict[str, Proposal] = {}
@@ -154,6 +155,7 @@ class SymbolMachine(QuietMachine):
                 self._entry = next((one for one in message.entries if one.product_id == self.product_id), None)
                 self.view.tier = self._entry.tier if self._entry else "T3"
                 self.view.set_regime(message.regime, relaxed=self._relaxed())
+                self._regime_values = message.regime_values
             case CatalogSnapshot():
                 self._product = next((one for one in message.products if one.product_id == self.product_id), None)
                 self._fees = message.fees
@@ -309,7 +311,7 @@ class SymbolMachine(QuietMachine):
             return NO_PROPOSALS, measured(strategy=one.name, score=signal.score, score_min=triggers.score_min)
         if view.regime == "crash" or one.name in self._settings.regime_denies.get(view.regime, ()):
             code = "volatility_crash" if view.regime == "crash" else "regime_denies_strategy"
-            return code, measured(strategy=one.name, regime=view.regime)
+            return code, (*measured(strategy=one.name, regime=view.regime), *self._regime_values)
         quote = self._quote
         if quote is None:
             return DATA_UNAVAILABLE, measured(what="quote")

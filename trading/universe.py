@@ -98,6 +98,8 @@ class UniverseMachine(QuietMachine):
         self._view = MarketView(settings.regime.product_id, TriggerSettings(), (FINE_S, MOVE_S, SIGNAL_S))
         self._candles = Candles(self._view, guards or DataGuardSettings())
         self._regime = RegimeWatch(settings.regime)
+        self._told_regime = self._regime.now.name
+        self._in_history = False
         self._publisher = Publisher(self.role, fast=("risk",), jitter=jitter)
         self._board = ConditionBoard()
         self._review_pace = Pace(jitter, self.role, "review", settings.review_s)
@@ -143,24 +145,31 @@ class UniverseMachine(QuietMachine):
         closed = self._candles.add(bar)
         if not closed & (MOVE | SIGNAL):
             return ()
-        before = self._regime.now.name
         fell = bool(closed & MOVE) and self._regime.fall(self._view.move)
         turned = bool(closed & SIGNAL) and self._regime.update(self._view.signal)
+        self._in_history = bar.backfill
         if not (fell or turned):
             return ()
-        after = self._regime.now
-        if bar.backfill:
-            return self._publish(now, changed=True)  # history is no news
-        note = Note(
-            "decision",
-            {
-                "product_id": bar.product_id,
-                "code": "regime",
-                "text": f"regime {before} -> {after.name}",
-                "values": dict(after.values),
-            },
+        told = () if bar.backfill else self._tell_regime()  # history is no news, where it ends is
+        return [*told, *self._publish(now, changed=True)]
+
+    def _tell_regime(self) -> tuple[Note, ...]:
+        """A record when the regime is another than the one last told."""
+        before, after = self._told_regime, self._regime.now
+        if after.name == before:
+            return ()
+        self._told_regime = after.name
+        return (
+            Note(
+                "decision",
+                {
+                    "product_id": self._settings.regime.product_id,
+                    "code": "regime",
+                    "text": f"regime {before} -> {after.name}",
+                    "values": dict(after.values),
+                },
+            ),
         )
-        return [note, *self._publish(now, changed=True)]
 
     def handle(self, message: object, now: Instant) -> Effects:
         match message:
@@ -174,7 +183,9 @@ class UniverseMachine(QuietMachine):
                 wait_s = FIRST_LOOKS_S if undecided else self._settings.review_s
                 return [*self._review(now, in_turn=True), *self._ban_flagged(), self._review_pace.wake(now, wait_s)]
             case Woke(key="measure"):
-                return [*self._measure(now), self._measure_pace.wake(now)]
+                told = () if self._in_history else self._tell_regime()
+                self._in_history = False
+                return [*told, *self._measure(now), self._measure_pace.wake(now)]
             case Woke(key=key) if key == WAKE_KEY:
                 return self._publish(now, changed=False)
             case PeerRestarted(role="oms"):

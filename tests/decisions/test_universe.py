@@ -340,6 +340,24 @@ def test_a_sudden_fall_is_a_crash_at_once_and_is_remembered():
     assert machine._snapshot().regime == "crash"
 
 
+def test_where_history_ends_the_regime_is_told_once_with_what_was_measured():
+    machine = universe()
+    start = int(T0) // 300 * 300
+
+    def measure(seconds: float) -> list:
+        return [
+            one.values for one in notes(machine.handle(Woke("measure"), at(seconds))) if one.values["code"] == "regime"
+        ]
+
+    for n in range(21):
+        price, low = (100.0, None) if n < 20 else (96.0, 94.9)
+        past = bar(price, start + n * 300, open_=100.0, low=low, volume=500.0, backfill=True)
+        assert notes(machine.on_bar(past, at(0))) == []
+    assert measure(0.1) == [], "more of it may come"
+    assert [(one["text"], one["values"]["fall_60m_pct"]) for one in measure(1.1)] == [("regime chop -> crash", "-5.1")]
+    assert measure(2.1) == []
+
+
 def test_a_sudden_fall_is_over_after_its_hold_even_when_there_is_less_than_a_week_of_history():
     machine = universe()
     start = int(T0) // 3600 * 3600
