@@ -31,9 +31,20 @@ from trading.machine import PeerRestarted, Wake, Woke
 from trading.messages.decisions import Proposal, Verdict
 from trading.messages.orders import Fees
 from trading.publish import Jitter
+from trading.strategies.interface import (
+    MOVE,
+    QUOTE,
+    SIGNAL,
+    MarketView,
+    Rule,
+    Signal,
+    Strategy,
+    TriggerSettings,
+    strategy,
+)
 from trading.strategies.registry import StrategySettings, collect
 from trading.symbol import SymbolMachine
-from trading.symbol_settings import EntrySettings, SymbolSettings
+from trading.symbol_settings import ConvictionSettings, EntrySettings, SymbolSettings
 
 
 def symbol(
@@ -390,6 +401,127 @@ def test_a_marketable_entry_crosses_the_spread_within_its_tolerance():
 def test_new_strategies_are_off_until_named():
     settings = SymbolSettings(strategies={"price_move": StrategySettings(enabled=False)})
     assert sends(rise(symbol(settings)), Proposal) == []
+
+
+# -- several strategies, one symbol ------------------------------------------------------------------------------
+
+
+def saying(name: str, *, score: float = 0.6, on: str = QUOTE, ask_above: float = 0.0) -> Strategy:
+    """A strategy that always sees something, once the newest ask is above a number."""
+
+    @strategy(name, on=on, rule=Rule(stop_pct=D(5), target_pct=D(10), hold_hours=24))
+    def evaluate(view: MarketView) -> Signal | None:
+        if on == QUOTE and not view.bid < view.price < view.ask > ask_above:
+            return None
+        return Signal(
+            strength=score, confidence=score, change_pct=1.0, reason="a test of several strategies at once, " * 2
+        )
+
+    return evaluate
+
+
+def several(*strategies: Strategy, regime: str = "chop", **changes) -> SymbolMachine:
+    named = {one.name: StrategySettings(enabled=True) for one in strategies}
+    machine = SymbolMachine(
+        product_id="BTC-USD", settings=SymbolSettings(strategies=named, **changes), me=ME, strategies=strategies
+    )
+    machine.recover({}, at())
+    for one in quiet_bars():
+        machine.on_bar(one, at())
+    machine.handle(universe_of(("BTC-USD",), regime=regime), at())
+    machine.handle(catalog_of(("BTC-USD",), at()), at())
+    machine.handle(book(product_id="BTC-USD"), at())
+    return machine
+
+
+def asked(effects) -> list[str]:
+    return [one.strategy for one in sends(effects, Proposal, "risk")]
+
+
+def test_of_two_strategies_on_one_quote_the_better_score_asks_whatever_their_order():
+    for first, second in (("weak", "strong"), ("strong", "weak")):
+        made = {"weak": saying("weak", score=0.6), "strong": saying("strong", score=0.9)}
+        machine = several(made[first], made[second])
+        assert asked(machine.on_quote(quote(100, at()), at())) == ["strong"]
+
+
+@pytest.mark.parametrize(
+    "resting",
+    [
+        {"regime_denies": {"chop": ("strong",)}},
+        {"triggers": TriggerSettings(score_min=0.5), "conviction": ConvictionSettings(propose_min=0.6)},
+    ],
+    ids=["the regime rests it", "it is not convincing"],
+)
+def test_a_strategy_that_rests_stands_in_nobodys_way(resting):
+    strong = saying("strong", score=0.95)
+    if "conviction" in resting:
+        strong = evolve(strong, rule=evolve(strong.rule, confidence_factor=0.1))
+    machine = several(strong, saying("other", score=0.9), **resting)
+    assert asked(machine.on_quote(quote(100, at()), at())) == ["other"]
+
+
+def test_while_one_strategy_waits_after_a_denial_another_asks():
+    machine = several(saying("strong", score=0.9), saying("weak", score=0.6))
+    one = sends(machine.on_quote(quote(100, at()), at()), Proposal)[0]
+    machine.handle(
+        Verdict(proposal_id=one.proposal_id, product_id="BTC-USD", admitted=False, code="strategy_cap"), at(1)
+    )
+    assert asked(machine.on_quote(quote(100, at(2)), at(2))) == ["weak"]
+
+
+def test_after_an_admission_nobody_asks_until_the_book_can_show_it():
+    machine = several(saying("strong", score=0.9), saying("weak", score=0.6))
+    one = sends(machine.on_quote(quote(100, at()), at()), Proposal)[0]
+    machine.handle(Verdict(proposal_id=one.proposal_id, product_id="BTC-USD", admitted=True, code="admitted"), at(1))
+    assert asked(machine.on_quote(quote(100, at(2)), at(2))) == []
+    assert asked(machine.on_quote(quote(100, at(4)), at(4))) == ["strong"]
+
+
+def test_what_is_not_convincing_is_not_proposed_and_says_so():
+    machine = several(saying("weak", score=0.5), conviction=ConvictionSettings(propose_min=0.6))
+    record = notes(machine.on_quote(quote(100, at()), at()))[-1]
+    assert record["code"] == "rules_engine_no_proposals"
+    assert float(record["values"]["conviction_min"]) == 0.6
+
+
+def test_a_strategy_sees_the_newest_bid_and_ask():
+    machine = several(saying("one", ask_above=100.005))
+    assert asked(machine.on_quote(quote(100, at(), spread_bps=0.5), at())) == []
+    assert asked(machine.on_quote(quote(100, at(1), spread_bps=2.0), at(1))) == ["one"]
+
+
+@pytest.mark.parametrize(("age_s", "wanted"), [(5_460, []), (5_340, ["hourly"])])
+def test_an_hour_that_ended_long_ago_fires_nothing_hourly(age_s, wanted):
+    machine = several(saying("hourly", on=SIGNAL, score=0.9))
+    for one in quiet_bars(bars=200, bar_s=3600):
+        machine.on_bar(one, at())
+    now = at(3600 + age_s)
+    for minute in range(20, 0, -1):  # young minutes: the candle that is old is the hour
+        machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
+    machine.on_quote(quote(100, now), now)
+    assert machine._bars_stale(now) == ()
+    assert asked(machine.on_bar(bar(100.1, T0, bar_s=3600, volume=120.0), now)) == wanted
+
+
+@pytest.mark.parametrize("how", ["quote", "bar"])
+def test_the_fallback_relaxes_after_quiet_hours_and_any_trigger_ends_it(how):
+    settings = SymbolSettings(triggers=TriggerSettings(fallback_after_bars=3))
+    machine = symbol(settings)
+    for n in range(3):
+        assert machine.view.threshold_factor == 1.0
+        machine.on_bar(bar(100.0, T0 + 3600 * n, bar_s=3600, volume=120.0), at(3600 * (n + 1)))
+    assert machine.view.threshold_factor == pytest.approx(0.7)
+    if how == "quote":
+        machine._quiet_bars = 3
+        now = at(3600 * 3 + 1)
+        machine.view.move.price_15m_ago = machine.view.fine.price_15m_ago = 98.0
+        machine.view.forming_volume_ratio = 9.0
+        machine.on_quote(quote(100, now), now)
+    else:
+        machine._on_move = (saying("always", on=MOVE),)
+        machine.on_bar(bar(100.0, T0 + 10_800, volume=10.0), at(11_100))
+    assert machine.view.threshold_factor == 1.0
 
 
 def test_a_closed_five_minute_bar_decides_too_with_its_end_as_stamp():
