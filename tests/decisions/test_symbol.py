@@ -461,6 +461,26 @@ def test_a_strategy_that_rests_stands_in_nobodys_way(resting):
     assert asked(machine.on_quote(quote(100, at()), at())) == ["other"]
 
 
+def test_a_weak_score_is_not_proposed_and_says_so():
+    machine = several(saying("weak", score=0.4))
+    record = notes(machine.on_quote(quote(100, at()), at()))[-1]
+    assert record["code"] == "rules_engine_no_proposals"
+    assert float(record["values"]["score"]) == pytest.approx(0.16)
+    assert float(record["values"]["score_min"]) == 0.2
+
+
+@pytest.mark.parametrize(("tiers", "wanted"), [(("T1",), ["hourly"]), (("T2", "T3"), [])])
+def test_an_hourly_strategy_acts_in_its_own_tiers_only(tiers, wanted):
+    machine = several(evolve(saying("hourly", on=SIGNAL, score=0.9), tiers=tiers, needs_atr=False))
+    for one in quiet_bars(bars=60, bar_s=3600):
+        machine.on_bar(one, at())
+    now = at(5100)
+    for minute in range(20, 0, -1):
+        machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
+    machine.on_quote(quote(100, now), now)
+    assert asked(machine.on_bar(bar(100.0, T0, bar_s=3600), now)) == wanted
+
+
 def test_while_one_strategy_waits_after_a_denial_another_asks():
     machine = several(saying("strong", score=0.9), saying("weak", score=0.6))
     one = sends(machine.on_quote(quote(100, at()), at()), Proposal)[0]
