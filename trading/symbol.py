@@ -139,7 +139,7 @@ class SymbolMachine(QuietMachine):
         self._forming = FormingVolume()
         self._quiet_bars = 0
         self._advice_n = 0
-        self._advised = Decimal(0)
+        self._advised: tuple[str, Decimal] = ("", Decimal(0))
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -528,8 +528,9 @@ class SymbolMachine(QuietMachine):
             profit_pct = (Decimal(f"{move.close:.8f}") / position.average_price - 1) * 100
             if profit_pct < Decimal(str(self._settings.advise_after_profit_pct)) or floor <= position.stop_price:
                 continue
-            if floor > self._advised:
-                self._advised = floor
+            advised_id, advised = self._advised
+            if advised_id != position.position_id or floor > advised:
+                self._advised = (position.position_id, floor)
                 self._advice_n += 1
                 advice = ExitAdvice(
                     product_id=self.product_id, stop_price=floor, reason="structure_low_36", n=self._advice_n

@@ -28,7 +28,7 @@ from tests.decisions.build import (
 )
 from trading.entries import TakerCost, entry_price
 from trading.machine import PeerRestarted, Wake, Woke
-from trading.messages.decisions import Proposal, Verdict
+from trading.messages.decisions import ExitAdvice, Proposal, Verdict
 from trading.messages.orders import Fees
 from trading.publish import Jitter
 from trading.strategies.interface import (
@@ -614,3 +614,21 @@ def test_where_nobody_looks_on_nothing_is_repeated():
     machine.on_quote(quote(100, at()), at())
     assert machine.handle(Woke("standing"), at(10)) == ()
     assert machine.handle(PeerRestarted("console", (2, 1)), at(10)) == ()
+
+
+def test_a_winners_stop_is_advised_to_the_structure_once_for_each_position():
+    machine = symbol(SymbolSettings(advise_structure_stop=True))
+
+    def advice(n: int, **changes):
+        held = position(price="90", **changes)
+        machine.handle(book(n, product_id="BTC-USD", positions=(held,)), at())
+        now = at(300 * n + 1)
+        return sends(machine.on_bar(bar(100.0, T0 + 300 * (n - 1)), now), ExitAdvice, "exits")
+
+    (first,) = advice(1, position_id="pos-1")
+    assert D("99.8") < first.stop_price < D(100)
+    assert advice(2, position_id="pos-1") == [], "it has not risen"
+    (again,) = advice(3, position_id="pos-2")
+    assert again.n == 2
+    assert advice(4, position_id="pos-3", average_price=D(99)) == [], "no winner yet"
+    assert advice(5, position_id="pos-4", stop_price=D("99.99")) == [], "its stop is nearer already"
