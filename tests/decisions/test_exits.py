@@ -20,6 +20,7 @@ from tests.decisions.build import (
     sends,
     universe_of,
 )
+from trading.exit_rules import crash_stop
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings, UpkeepSettings
 from trading.machine import PeerRestarted, Woke
@@ -353,6 +354,38 @@ def test_in_a_crash_stops_come_nearer_once_and_not_too_near():
     assert tight[0].stop_price == D(97), "half of six percent"
     again = machine.handle(universe_of(("BTC-USD",), regime="crash", multiplier=0.0), at(3))
     assert sends(again, Tighten) == []
+
+
+@pytest.mark.parametrize(
+    ("stop", "wanted"), [("94", "97"), ("97", "98"), ("98.5", "98.5")], ids=["half way", "two per cent off", "nearer"]
+)
+def test_a_crash_brings_a_stop_half_way_but_not_within_two_per_cent(stop, wanted):
+    assert crash_stop(D(stop), D(100), ExitsSettings()) == D(wanted)
+
+
+def test_each_crash_tightens_again_and_the_peak_that_is_told_never_falls():
+    machine = exits(position(trailing_pct=D(20)))
+    slide(machine, [104, 103], start=1)
+    for n, (regime, seconds) in enumerate((("crash", 10), ("chop", 20), ("crash", 30)), 1):
+        told = sends(machine.handle(evolve(universe_of(("BTC-USD",), regime=regime), n=n), at(seconds)), Tighten)
+        told += sends(machine.on_quote(quote(103, at(seconds + 1)), at(seconds + 1)), Tighten)
+        told += sends(machine.handle(Woke("tick"), at(seconds + 2)), Tighten)
+        if regime == "crash":
+            assert told[-1].peak_price == D(104)
+            assert told[-1].stop_price == {1: D("98.5"), 3: D("100.75")}[n]
+
+
+def test_a_stop_goes_before_a_trim_and_sells_all():
+    machine, one = trimming()
+    fallen = slide(machine, [75, 74, 73, 72.9], start=3)
+    assert one.reason == "trim"
+    assert orders(fallen)[-1].reason == "stop"
+    assert orders(fallen)[-1].base_size == D(6)
+
+
+def test_a_target_is_reached_by_the_bid_and_not_by_the_mid():
+    assert orders(slide(exits(), [104, 108, 112.05], spread_bps=20.0)) == []
+    assert orders(slide(exits(), [104, 108, 112.2], spread_bps=20.0))[0].reason == "target"
 
 
 def test_a_person_may_order_an_exit_and_is_answered_when_the_book_has_kept_it():
