@@ -384,7 +384,9 @@ def test_a_stop_goes_before_a_trim_and_sells_all():
 
 
 def test_a_target_is_reached_by_the_bid_and_not_by_the_mid():
-    assert orders(slide(exits(), [104, 108, 112.05], spread_bps=20.0)) == []
+    machine = exits()
+    assert orders(slide(machine, [104, 108, 112.05], spread_bps=20.0)) == []
+    assert orders(machine.handle(Woke("tick"), at(3.5))) == []
     assert orders(slide(exits(), [104, 108, 112.2], spread_bps=20.0))[0].reason == "target"
 
 
