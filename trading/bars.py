@@ -285,6 +285,7 @@ class SignalSeries(Series):
         "_lows",
         "_mean_24",
         "_returns",
+        "_returns_24",
         "_returns_168",
         "_trend",
         "_volumes",
@@ -305,6 +306,7 @@ class SignalSeries(Series):
         self._closes: deque[float] = deque(maxlen=169)
         self._returns: deque[float] = deque(maxlen=12)
         self._returns_168 = RollingStats(168)
+        self._returns_24 = RollingStats(24)
         self._volumes = RollingSum(24)
         self._highs = RollingMax(24)
         self._lows = RollingMax(24)
@@ -327,6 +329,7 @@ class SignalSeries(Series):
             change = close / self.previous_close - 1.0
             self._returns.append(change)
             self._returns_168.update(change)
+            self._returns_24.update(change)
         self.volume_ratio = volume * 24.0 / volumes.total if volumes.ready and volumes.total > 0.0 else 0.0
         volumes.update(volume)
         self.high_24_before = self._highs.value if self._highs.ready else 0.0
@@ -389,8 +392,15 @@ class SignalSeries(Series):
     def volatility_pct(self) -> float:
         """Annualised: sample stdev of bar returns x sqrt(bars a year) x 100, at most 200; 50 with fewer than 24 returns."""
         returns = self._returns_168
-        if returns.count < 24:
-            return 50.0
+        return self._annual_pct(returns) if returns.count >= 24 else 50.0
+
+    @property
+    def volatility_24_pct(self) -> float | None:
+        """The same of the last 24 bars alone; None with fewer returns."""
+        returns = self._returns_24
+        return self._annual_pct(returns) if returns.ready else None
+
+    def _annual_pct(self, returns: RollingStats) -> float:
         return float(min(200.0, returns.std * (31_536_000 / self.bar_s) ** 0.5 * 100.0))
 
     @property

@@ -221,8 +221,11 @@ class BarGuard:
             down = 1.0 - low / believed
             reach = max(down, up)
             if reach > self._share and reach > self._deviations * self._mean_move:
-                if self._held or volume < self._ratio * self._mean_volume:
+                # Nothing traded confirms nothing, also where nothing ever did.
+                if volume <= 0.0 or volume < self._ratio * self._mean_volume:
                     return self._hold(bar)
+                if self._held:
+                    self._confirm(bar)
             elif self._held:
                 self._held.clear()
             move = close / believed - 1.0
@@ -235,10 +238,8 @@ class BarGuard:
 
     def _hold(self, bar: Bar) -> str:
         held = self._held
-        if held:
-            last = held[-1].close
-            if abs(bar.close / last - 1.0) > self._share or (bar.close > self.close) != (last > self.close):
-                held.clear()
+        if held and not self._agrees(bar):
+            held.clear()
         held.append(bar)
         if len(held) < self._confirmations:
             return OUTLIER
@@ -247,6 +248,16 @@ class BarGuard:
         self.close = bar.close
         self._mean_volume += 0.05 * (bar.volume - self._mean_volume)
         return ""
+
+    def _confirm(self, bar: Bar) -> None:
+        """`bar` has the volume that those held back lacked: they are let go with it, unless it says something else."""
+        if self._agrees(bar):
+            self.released = (*self._held, bar)
+        self._held.clear()
+
+    def _agrees(self, bar: Bar) -> bool:
+        last = self._held[-1].close
+        return abs(bar.close / last - 1.0) <= self._share and (bar.close > self.close) == (last > self.close)
 
 
 def bar_age_limit_s(bar_s: int, speed: float, limits: DataGuardSettings) -> float:

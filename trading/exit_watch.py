@@ -119,10 +119,18 @@ class ExitTeller:
             now,
         )
 
+    def unrestricted(self, watch: Watch) -> list[Effect]:
+        """The product takes exits again."""
+        return self._board.gone(f"exits:blocked:{watch.position.position_id}")
+
+    def eased(self, watch: Watch) -> list[Effect]:
+        """The position stays after all: a trim has sold its part, a target was missed again."""
+        watch.blocked = ""
+        return [*self._board.gone(f"exits:open:{watch.position.position_id}"), *self.unrestricted(watch)]
+
     def flat(self, watch: Watch) -> list[Effect]:
         """The position is gone: so are its conditions."""
-        position_id = watch.position.position_id
-        out = [*self._board.gone(f"exits:open:{position_id}"), *self._board.gone(f"exits:blocked:{position_id}")]
+        out = self.eased(watch)
         return [*out, note_of("exit_done", watch, watch.values, watch.reason)] if watch.reason else out
 
     def unprotected(self, watches: Iterable[Watch], prices: ExitPrices, now: Instant, *, killed: bool) -> list[Effect]:

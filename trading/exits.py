@@ -199,7 +199,7 @@ class ExitsMachine(QuietMachine):
                 if position.leaving:
                     out += self._start(watch, position.leaving, KEPT, held_size(position), now)
             else:
-                self._ended(watch, position, now)
+                out += self._ended(watch, position, now)
             watch.position = position
             watch.peak = max(watch.peak, position.peak_price)
             if position.stop_price > watch.stop:
@@ -215,11 +215,13 @@ class ExitsMachine(QuietMachine):
             by_product.setdefault(watch.position.product_id, []).append(watch)
         self._by_product = {name: tuple(group) for name, group in by_product.items()}
         self._declared = tuple(sorted(by_product))
+        # What is bought again later has not been ineligible while it was not held.
+        self._ineligible = {name: since for name, since in self._ineligible.items() if name in by_product}
         out += self._answer_requests()
         out += self._prices.hold({name: group[0].position.average_price for name, group in self._by_product.items()})
         return [*out, *self._all(now), *self._halted(now)]
 
-    def _ended(self, watch: Watch, position: BookPosition, now: Instant) -> None:
+    def _ended(self, watch: Watch, position: BookPosition, now: Instant) -> list[Effect]:
         """The book shows an exit that we commanded, or that one has ended without making the position flat."""
         before = watch.position
         if position.exit_n > watch.sent_n:
@@ -227,7 +229,7 @@ class ExitsMachine(QuietMachine):
         ended_now = before.exits_open_size > ZERO and position.exits_open_size == ZERO
         skipped = position.exit_n > before.exit_n and position.exits_open_size == ZERO
         if not (ended_now or skipped):
-            return
+            return []
         watch.tries += 1
         wait_s = wait_after(position.last_exit_ended, watch.failures, self._settings)
         watch.failures = watch.failures + 1 if wait_s else 0
@@ -238,8 +240,17 @@ class ExitsMachine(QuietMachine):
         if watch.reason in PARTIAL and position.seen_size < before.seen_size:
             sold = before.seen_size - position.seen_size
             watch.wanted -= sold
-            if watch.wanted <= ZERO:
-                watch.reason, watch.tries = "", 0
+            # A size is worth / price and no multiple of the increment: what is left of it may be nothing that can be sold.
+            price = self._prices.last(position.product_id)
+            left_usd = watch.wanted * (price.mid if price is not None else position.average_price)
+            if left_usd < self._settings.upkeep.value_usd_min:
+                return self._stay(watch)
+        return []
+
+    def _stay(self, watch: Watch) -> list[Effect]:
+        """Nothing more is to be sold: armed again, and what people were told of it is over."""
+        watch.reason, watch.values, watch.tries = "", (), 0
+        return self._teller.eased(watch)
 
     def _state(self) -> TradingState:
         book = self._book
@@ -271,7 +282,7 @@ class ExitsMachine(QuietMachine):
                 if found[0] != watch.reason:
                     out += self._start(watch, found[0], found[1], held_size(watch.position), now)
             elif found is None and watch.reason and watch.reason not in STICKY and watch.sent_n < 0:
-                watch.reason, watch.values, watch.tries = "", (), 0
+                out += self._stay(watch)
             if watch.owed or watch.kept_reason != watch.position.leaving:
                 out += self._tighten(watch, now)
             if watch.reason:
@@ -315,6 +326,8 @@ class ExitsMachine(QuietMachine):
         blocked = {"ioc": "", "gtd": ""}.get(style, style or "no_exit")
         if blocked and blocked != watch.blocked:
             out += self._teller.restricted(watch, style, now)
+        elif watch.blocked and not blocked:
+            out += self._teller.unrestricted(watch)
         watch.blocked = blocked
         if not style:
             return out
@@ -381,6 +394,8 @@ class ExitsMachine(QuietMachine):
             now.boot_s + self._settings.wait_s[min(watch.failures, len(self._settings.wait_s) - 1)]
         )
         watch.failures += 1
+        if verdict.code == "dust" and watch.reason in PARTIAL:
+            return self._stay(watch)  # what is left of a trim is below the venue's minimum
         if verdict.code == "nothing_to_reduce" and watch.failures < self._settings.told_after_tries:
             return ()  # the exit before this one has just filled, and its snapshot is on its way
         return (note_of(f"exit_refused:{verdict.code}", watch, verdict.values, watch.reason),)

@@ -7,7 +7,7 @@ Readings it listens to, each second in `Measured` (names as their owners send th
     market_feed  connected, frame_age_s, drift_s (venue seconds), reconnects
     user_feed    connected, frame_age_s
     oms          drift_usd (what balances and book disagree by), recover and settle figures
-    universe     crash (1 in regime crash), volatility_pct (BTC, annualised), eligible_missing (products)
+    universe     crash (1 in regime crash), volatility_pct (BTC, 24 h, annualised), eligible_missing (products)
     exchange     entries_closed, from the catalog's snapshot (1 when the exchange's status stops entries)
 
 Only health_monitor opens and closes breakers; a breaker blocks entries and nothing else, exits go on. It also reads the
@@ -115,7 +115,7 @@ def breaker_rules(settings: HealthMonitorSettings) -> tuple[BreakerRule, ...]:
         row("user_feed_stale", "user_feed", "frame_age_s", settings.user_frame_age_s, "the user channel has fallen silent"),
         row("reconcile_drift", "oms", "drift_usd", settings.reconcile_drift_usd, "balances and book disagree", required=False, level="critical"),
         row("volatility_crash", "universe", "crash", (1.0, 0.0), "BTC is in regime crash", required=False, hold_s=5.0),
-        row("realised_volatility", "universe", "volatility_pct", settings.volatility_pct, "BTC moves too wildly", required=False),
+        row("realised_volatility", "universe", "volatility_pct", settings.volatility_pct, "BTC has moved too wildly for a day", required=False),
         row("empty_universe", "universe", "eligible_missing", (1.0, 0.0), "too few products are eligible", required=False, hold_s=5.0),
         row("exchange_status", "exchange", "entries_closed", (1.0, 0.0), "the exchange's status stops entries", required=False, hold_s=0.0),  # catalog holds
         row("supervision", "tree", "core_down", (1.0, 0.0), "a core role is down or deaf", required=settings.tree_needed, hold_s=0.0),

@@ -122,10 +122,23 @@ def _tiers(config: Composed) -> Iterator[Finding]:
             seen[product] = name
             if product in config.universe.never:
                 yield Finding(f"{key}.products", f"{product} stands in universe.never too")
-    if len(seen) < config.universe.eligible_min:
+    universe = config.universe
+    beyond = [product for product in seen if product not in universe.never][universe.products_max :]
+    if beyond:
+        yield Finding(
+            "universe.products_max",
+            f"{universe.products_max} products run, the tiers hold {len(seen)}: {', '.join(beyond)} would never be traded",
+        )
+    for name in ("review_s", "temporary_ban_hours", "quote_age_s_max", "ineligible_grace", "eligible_grace"):
+        value = getattr(universe, name)
+        if value <= 0:
+            yield Finding(f"universe.{name}", f"{value:g} is not above 0")
+    if universe.regime.hold_bars < 1:
+        yield Finding("universe.regime.hold_bars", f"{universe.regime.hold_bars} is not at least 1")
+    if len(seen) < universe.eligible_min:
         yield Finding(
             "universe.eligible_min",
-            f"{config.universe.eligible_min} products must be eligible, the tiers hold {len(seen)}: nothing would ever be traded",
+            f"{universe.eligible_min} products must be eligible, the tiers hold {len(seen)}: nothing would ever be traded",
         )
 
 
@@ -171,6 +184,22 @@ def _regimes(config: Composed) -> Iterator[Finding]:
             yield Finding(f"universe.regime.multiplier.{regime}", f"{multiplier[regime]:g} is not between 0 and 2")
         if regime not in config.risk.caps.positions_by_regime:
             yield Finding("risk.caps.positions_by_regime", f"regime {regime} has no number of positions")
+    triggers, conviction = config.symbol.triggers, config.symbol.conviction
+    tables: dict[str, Iterable[str]] = {
+        "universe.regime.multiplier": multiplier,
+        "universe.regime.volume_floor_factor": config.universe.regime.volume_floor_factor,
+        "risk.caps.positions_by_regime": config.risk.caps.positions_by_regime,
+        "symbol.regime_denies": config.symbol.regime_denies,
+        "symbol.conviction.regime_confidence": conviction.regime_confidence,
+        "symbol.triggers.atr_ratio_min": triggers.atr_ratio_min,
+        "symbol.triggers.threshold_factor": triggers.threshold_factor,
+        "symbol.triggers.momentum_factor": triggers.momentum_factor,
+        "symbol.triggers.breakout_factor": triggers.breakout_factor,
+    }
+    for key, table in tables.items():
+        for regime in table:
+            if regime not in REGIMES:
+                yield Finding(f"{key}.{regime}", f"there is no regime {regime}; there are {', '.join(REGIMES)}")
     if multiplier.get("crash"):
         yield Finding(
             "universe.regime.multiplier.crash", f"{multiplier['crash']:g} would enter in a crash; it must be 0"

@@ -86,6 +86,10 @@ def boosts_of(view: MarketView, settings: ConvictionSettings) -> float:
     return sum(table[sign] for sign in signs) + (settings.boost_t1 if view.tier == "T1" else 0.0)
 
 
+def _by_score(candidate: tuple[Strategy, Signal]) -> float:
+    return -candidate[1].score
+
+
 class SymbolMachine(QuietMachine):
     """Role `symbol:<product>`. Saves nothing: all it knows comes again from feed, book and universe."""
 
@@ -128,6 +132,7 @@ class SymbolMachine(QuietMachine):
         self._plans: dict[str, Proposal] = {}
         self._requoted: set[str] = set()
         self._quiet_until: dict[str, float] = {}
+        self._admitted_until = -1e18
         self._last_ids: dict[str, str] = {}
         self._log = CodeLog(product_id)
         self._tells = tells
@@ -135,7 +140,7 @@ class SymbolMachine(QuietMachine):
         self._forming = FormingVolume()
         self._quiet_bars = 0
         self._advice_n = 0
-        self._advised = Decimal(0)
+        self._advised: tuple[str, Decimal] = ("", Decimal(0))
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -179,22 +184,29 @@ class SymbolMachine(QuietMachine):
                 self._log.same += 1
                 return ()
             return self._log.no_trade(problem, now, quote_values(quote, now))
-        price = (float(quote.bid) + float(quote.ask)) * 0.5
+        bid, ask = float(quote.bid), float(quote.ask)
+        price = (bid + ask) * 0.5
         if self._outliers.price == 0.0:
             # The first tick after a start may be the bad one: it is held against the newest closed bar.
             self._outliers.price = self.view.fine.close or self.view.move.close
         if not self._outliers.accept(price, quote.exchange_s, now.boot_s):
             return self._suspect(price, now)
         view = self.view
-        view.price = price
+        view.price, view.bid, view.ask = price, bid, ask
         volume = quote.volume_24h_base
         if volume is not None and self._forming.changed(volume):
             expected = view.move.expected_volume_15m
             view.forming_volume_ratio = self._forming.ratio(volume, quote.exchange_s, expected)
+        candidates: list[tuple[Strategy, Signal]] | None = None
         for one in self._on_quote:
             signal = one.evaluate(view)
             if signal is not None:
-                return self._candidate(((one, signal),), repr(quote.exchange_s), ON_QUOTE, now)
+                candidates = [] if candidates is None else candidates
+                candidates.append((one, signal))
+        if candidates is not None:
+            self._quiet_bars = 0
+            self._set_fallback()
+            return self._candidate(candidates, repr(quote.exchange_s), ON_QUOTE, now)
         if self._log.code is NO_CANDIDATES:
             self._log.same += 1
             return ()
@@ -258,31 +270,32 @@ class SymbolMachine(QuietMachine):
     def _candidate(
         self, candidates: Sequence[tuple[Strategy, Signal]], stamp: str, decided_on: str, now: Instant
     ) -> Effects:
-        """One symbol, one proposal: the candidate with the highest score (domain.md section 6) that may still ask."""
-        if self._open is not None:
+        """One symbol, one proposal: of the candidates that may ask now, the one with the highest score (domain.md section 6)."""
+        if self._open is not None or now.boot_s < self._admitted_until:
             return ()
-        one, signal = candidates[0]
-        for other, signal_of_other in candidates[1:]:
-            if signal_of_other.score > signal.score:
-                one, signal = other, signal_of_other
-        if now.boot_s < self._quiet_until.get(one.name, -1e18):
-            return ()
-        settings = self._settings
-        code, values = self._unfit(one, signal, now)
+        view = self.view
+        boosts: float | None = None
+        first: tuple[str, Values] | None = None
+        for one, signal in sorted(candidates, key=_by_score):
+            if now.boot_s < self._quiet_until.get(one.name, -1e18):
+                continue
+            boosts = boosts_of(view, self._settings.conviction) if boosts is None else boosts
+            rule = signal.rule or one.rule
+            conviction = conviction_of(
+                signal, rule.confidence_factor, boosts, self._settings.conviction, regime=view.regime
+            )
+            code, values = self._rests(one, signal, conviction)
+            if not code:
+                break
+            first = first or (code, values)
+        else:
+            return self._log.no_trade(first[0], now, first[1]) if first is not None else ()
+        code, values = self._unfit(one, now)
         if code:
             return self._log.no_trade(code, now, values)
-        quote, product = self._quote, self._product
+        settings, quote, product = self._settings, self._quote, self._product
         assert quote is not None
         assert product is not None
-        rule = signal.rule or one.rule
-        boosts = boosts_of(self.view, settings.conviction)
-        conviction = conviction_of(signal, rule.confidence_factor, boosts, settings.conviction, regime=self.view.regime)
-        if conviction < settings.conviction.propose_min:
-            return self._log.no_trade(
-                NO_PROPOSALS,
-                now,
-                measured(strategy=one.name, conviction=conviction, conviction_min=settings.conviction.propose_min),
-            )
         proposal = proposal_of(
             one,
             signal,
@@ -303,15 +316,22 @@ class SymbolMachine(QuietMachine):
             return ()
         return self._propose(proposal, now)
 
-    def _unfit(self, one: Strategy, signal: Signal, now: Instant) -> tuple[str, Values]:
-        """What speaks against proposing now, as far as the symbol itself must know."""
-        view = self.view
-        triggers = self._settings.triggers
-        if signal.score < triggers.score_min:
-            return NO_PROPOSALS, measured(strategy=one.name, score=signal.score, score_min=triggers.score_min)
-        if view.regime == "crash" or one.name in self._settings.regime_denies.get(view.regime, ()):
-            code = "volatility_crash" if view.regime == "crash" else "regime_denies_strategy"
-            return code, (*measured(strategy=one.name, regime=view.regime), *self._regime_values)
+    def _rests(self, one: Strategy, signal: Signal, conviction: float) -> tuple[str, Values]:
+        """What keeps this strategy from asking now; another may ask in its place."""
+        settings, regime = self._settings, self.view.regime
+        if signal.score < settings.triggers.score_min:
+            return NO_PROPOSALS, measured(strategy=one.name, score=signal.score, score_min=settings.triggers.score_min)
+        if regime == "crash" or one.name in settings.regime_denies.get(regime, ()):
+            code = "volatility_crash" if regime == "crash" else "regime_denies_strategy"
+            return code, (*measured(strategy=one.name, regime=regime), *self._regime_values)
+        if conviction < settings.conviction.propose_min:
+            return NO_PROPOSALS, measured(
+                strategy=one.name, conviction=conviction, conviction_min=settings.conviction.propose_min
+            )
+        return "", ()
+
+    def _unfit(self, one: Strategy, now: Instant) -> tuple[str, Values]:
+        """What speaks against proposing now, whoever asks, as far as the symbol itself must know."""
         quote = self._quote
         if quote is None:
             return DATA_UNAVAILABLE, measured(what="quote")
@@ -320,19 +340,22 @@ class SymbolMachine(QuietMachine):
             return problem, quote_values(quote, now)
         if self._product is None:
             return DATA_UNAVAILABLE, measured(what="product metadata")
-        stale = self._bars_stale(now)
+        stale = self._bars_stale(now, hourly=ON_SIGNAL in one.on)
         if stale:
             return BAR_STALE, stale
         return self._cooling(now)
 
-    def _bars_stale(self, now: Instant) -> Values:
+    def _bars_stale(self, now: Instant, *, hourly: bool = False) -> Values:
         """The candles that a decision rests on must be young, by venue time since their end."""
-        series = self.view.newest
-        age_s = now.venue_s - series.end_s
-        limit_s = bar_age_limit_s(series.bar_s, now.speed, self._guards)
-        if series.count and age_s <= limit_s:
-            return ()
-        return measured(bar_s=series.bar_s, age_s=round(age_s, 1) if series.count else "none", age_s_max=limit_s)
+        view = self.view
+        for series in (view.newest, view.signal) if hourly else (view.newest,):
+            age_s = now.venue_s - series.end_s
+            limit_s = bar_age_limit_s(series.bar_s, now.speed, self._guards)
+            if not series.count or age_s > limit_s:
+                return measured(
+                    bar_s=series.bar_s, age_s=round(age_s, 1) if series.count else "none", age_s_max=limit_s
+                )
+        return ()
 
     def _cooling(self, now: Instant) -> tuple[str, Values]:
         """The symbol's own cooldown slice; a missing record denies (the book may have lost it)."""
@@ -411,7 +434,7 @@ class SymbolMachine(QuietMachine):
             self._plans.pop(proposal.plan_id, None)
         else:
             # Until the slice shows the order; risk would deny a second one anyway.
-            self._quiet_until[proposal.strategy] = now.boot_s + 2.0
+            self._admitted_until = now.boot_s + 2.0
         return (Wake("proposal", None),)
 
     def _book(self, book: BookSnapshot, now: Instant) -> Effects:
@@ -507,8 +530,9 @@ class SymbolMachine(QuietMachine):
             profit_pct = (Decimal(f"{move.close:.8f}") / position.average_price - 1) * 100
             if profit_pct < Decimal(str(self._settings.advise_after_profit_pct)) or floor <= position.stop_price:
                 continue
-            if floor > self._advised:
-                self._advised = floor
+            advised_id, advised = self._advised
+            if advised_id != position.position_id or floor > advised:
+                self._advised = (position.position_id, floor)
                 self._advice_n += 1
                 advice = ExitAdvice(
                     product_id=self.product_id, stop_price=floor, reason="structure_low_36", n=self._advice_n

@@ -1,7 +1,7 @@
 """Tiers and themes: one table that universe, risk and sizing share (domain.md sections 3.3 and 5; contradictions settled here).
 
-The predecessor kept volume floors, spreads and depth floors twice, with different numbers; here the stricter one stands
-once. Percentages are percent numbers of NAV.
+The predecessor kept volume floors, spreads and depth floors twice, with different numbers; here each stands once (ADR 11
+says which). Percentages are percent numbers of NAV.
 """
 
 from __future__ import annotations

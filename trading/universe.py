@@ -390,8 +390,9 @@ class UniverseMachine(QuietMachine):
             ("products", float(len(self._standings))),
             ("eligible", float(sum(1 for one in standings if one.eligible))),
         ]
-        if self._view.signal.count >= 24:
-            readings.append(("volatility_pct", self._view.signal.volatility_pct))
+        volatility_pct = self._view.signal.volatility_24_pct
+        if volatility_pct is not None:
+            readings.append(("volatility_pct", volatility_pct))
         if all(one.decided for one in standings) or now.boot_s > self._started_boot_s + PATIENCE_S:
             readings.append(("eligible_missing", max(0.0, self._settings.eligible_min - readings[2][1])))
         message = Measured(source=self.role, n=self._measured_n, readings=tuple(readings), incarnation=self._me)

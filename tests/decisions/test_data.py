@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from trading.data_guards import (
     BAR_MALFORMED,
     BAR_MISALIGNED,
     OUTLIER,
+    QUOTE_STALE,
     BarGuard,
     DataGuardSettings,
     OutlierGuard,
@@ -96,6 +98,48 @@ def test_three_bars_that_agree_confirm_each_other_and_all_are_taken():
     ]
     assert one.view.move.close == 85.2
     assert one.view.move.count == 33
+
+
+def test_where_nothing_was_ever_traded_a_jump_without_volume_is_held_back_too():
+    one = candles()
+    for n in range(30):
+        one.add(bar(100, T0 + n * 300, volume=0.0))
+    assert one.add(bar(150, T0 + 30 * 300, volume=0.0)) == 0
+    assert one.refused == OUTLIER
+
+
+def test_volume_confirms_what_was_held_back_before_it_and_both_are_taken():
+    one = candles()
+    for n in range(30):
+        one.add(bar(100, T0 + n * 300, volume=10))
+    assert one.add(bar(85, T0 + 30 * 300, volume=0.5)) == 0
+    assert one.add(bar(82, T0 + 31 * 300, volume=80)) & MOVE
+    assert (one.view.move.close, one.view.move.count) == (82, 32)
+    assert one.view.move.lowest_36 == 82
+
+
+def test_volume_behind_another_price_confirms_itself_and_not_what_was_held_back():
+    one = candles()
+    for n in range(30):
+        one.add(bar(100, T0 + n * 300, volume=10))
+    assert one.add(bar(60, T0 + 30 * 300, volume=0.5)) == 0
+    assert one.add(bar(88, T0 + 31 * 300, volume=80)) & MOVE
+    assert one.view.move.lowest_36 == 88, "the bad tick is in no indicator"
+
+
+def test_wicks_to_both_sides_confirm_nothing():
+    one = candles()
+    for n in range(30):
+        one.add(bar(100, T0 + n * 300, volume=10))
+    for n, (close, high, low) in enumerate(((101, 115, 100), (99, 100, 85), (101, 115, 100), (99, 100, 85)), 30):
+        assert one.add(bar(close, T0 + n * 300, open_=100, high=high, low=low, volume=0.5)) == 0
+
+
+def test_bars_of_a_wild_market_widen_the_guard_by_their_own_moves():
+    guard = BarGuard(300, LIMITS)
+    for n in range(200):
+        assert guard.admit(bar(100 if n % 2 else 91, T0 + n * 300)) == ""
+    assert guard.admit(bar(115, T0 + 200 * 300, volume=0.5)) == ""
 
 
 def test_a_native_bar_and_one_built_from_shorter_bars_count_once():
@@ -190,6 +234,15 @@ def test_hours_know_what_came_before_them():
 )
 def test_a_quote_is_judged_by_ages_and_shape(changes, code):
     assert quote_problem(quote(100, at(), **changes), at(), LIMITS) == code
+
+
+def test_a_quote_that_arrived_long_ago_is_stale_whatever_its_own_timestamp_says():
+    one = quote(100, at())
+    assert quote_problem(one, at(), LIMITS) == ""
+    late = evolve(one, received_boot_s=one.received_boot_s - 5.1)
+    assert quote_problem(late, at(), LIMITS) == QUOTE_STALE
+    old = evolve(one, exchange_s=one.exchange_s - 5.1)
+    assert quote_problem(old, at(), LIMITS) == QUOTE_STALE
 
 
 def test_an_untrusted_clock_judges_no_quote_fresh():

@@ -20,12 +20,14 @@ from tests.decisions.build import (
     sends,
     universe_of,
 )
+from trading.exit_rules import crash_stop
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings, UpkeepSettings
 from trading.machine import PeerRestarted, Woke
 from trading.messages.book import Foreign, Recovery
 from trading.messages.control import (
     Breaker,
+    CatalogSnapshot,
     CommandDone,
     Condition,
     Drain,
@@ -354,6 +356,40 @@ def test_in_a_crash_stops_come_nearer_once_and_not_too_near():
     assert sends(again, Tighten) == []
 
 
+@pytest.mark.parametrize(
+    ("stop", "wanted"), [("94", "97"), ("97", "98"), ("98.5", "98.5")], ids=["half way", "two per cent off", "nearer"]
+)
+def test_a_crash_brings_a_stop_half_way_but_not_within_two_per_cent(stop, wanted):
+    assert crash_stop(D(stop), D(100), ExitsSettings()) == D(wanted)
+
+
+def test_each_crash_tightens_again_and_the_peak_that_is_told_never_falls():
+    machine = exits(position(trailing_pct=D(20)))
+    slide(machine, [104, 103], start=1)
+    for n, (regime, seconds) in enumerate((("crash", 10), ("chop", 20), ("crash", 30)), 1):
+        told = sends(machine.handle(evolve(universe_of(("BTC-USD",), regime=regime), n=n), at(seconds)), Tighten)
+        told += sends(machine.on_quote(quote(103, at(seconds + 1)), at(seconds + 1)), Tighten)
+        told += sends(machine.handle(Woke("tick"), at(seconds + 2)), Tighten)
+        if regime == "crash":
+            assert told[-1].peak_price == D(104)
+            assert told[-1].stop_price == {1: D("98.5"), 3: D("100.75")}[n]
+
+
+def test_a_stop_goes_before_a_trim_and_sells_all():
+    machine, one = trimming()
+    fallen = slide(machine, [75, 74, 73, 72.9], start=3)
+    assert one.reason == "trim"
+    assert orders(fallen)[-1].reason == "stop"
+    assert orders(fallen)[-1].base_size == D(6)
+
+
+def test_a_target_is_reached_by_the_bid_and_not_by_the_mid():
+    machine = exits()
+    assert orders(slide(machine, [104, 108, 112.05], spread_bps=20.0)) == []
+    assert orders(machine.handle(Woke("tick"), at(3.5))) == []
+    assert orders(slide(exits(), [104, 108, 112.2], spread_bps=20.0))[0].reason == "target"
+
+
 def test_a_person_may_order_an_exit_and_is_answered_when_the_book_has_kept_it():
     machine = exits()
     order = OperatorOrder(command_id="c1", verb="exit", name="ann", cause="bored", args=(("symbol", "BTC-USD"),))
@@ -486,3 +522,85 @@ def test_upkeep_waits_while_fills_are_unbooked():
     machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(10_000)), at(1))
     machine.on_quote(quote(100, at(2)), at(2))
     assert orders(machine.handle(Woke("tick"), at(2))) == []
+
+
+def trimming(price: str = "77.77"):
+    """466.62 USD against a cap of 400: 106.62 USD go, 1.3709656... coins, which is no multiple of any increment."""
+    machine = exits(position(size="6", price=price), price=float(price))
+    machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(10_000)), at(1))
+    machine.on_quote(quote(price, at(2)), at(2))
+    one = orders(machine.handle(Woke("tick"), at(2)))[0]
+    assert one.reason == "trim"
+    return machine, one
+
+
+def later(machine: ExitsMachine, seconds: float, price: str = "77.77"):
+    now = at(seconds)
+    return [*machine.on_quote(quote(price, now), now), *machine.handle(Woke("tick"), now)]
+
+
+def told(effects, fingerprint: str) -> list[bool]:
+    return [one.active for one in sends(effects, Condition, "alerts") if one.fingerprint.startswith(fingerprint)]
+
+
+def test_a_trim_that_sold_its_part_is_done_though_its_size_was_no_multiple_of_the_increment():
+    machine, one = trimming()
+    sold = one.base_size.quantize(D("0.00000001"), rounding="ROUND_DOWN")
+    assert sold != one.base_size
+    machine.handle(book(5, positions=(position(size=6 - sold, price="77.77", exit_n=1),)), at(3))
+    for second in range(4, 60):
+        effects = later(machine, second)
+        assert orders(effects) == []
+        assert told(effects, "exits:open") == [], "nobody is rung out of bed for a ten-millionth of a coin"
+    assert machine._watches["pos-BTC-USD"].reason == ""
+
+
+def test_what_is_left_of_a_trim_below_the_venues_minimum_stays():
+    machine, one = trimming()
+    refused = ExitVerdict(exit_id=one.exit_id, position_id=one.position_id, admitted=False, code="dust")
+    machine.handle(refused, at(3))
+    assert orders(later(machine, 9)) == []
+
+
+def test_a_trim_that_took_long_is_no_longer_told_when_it_is_done():
+    machine, one = trimming()
+    effects = []
+    for second in range(3, 40):
+        effects += later(machine, second)
+    assert True in told(effects, "exits:open")
+    after = machine.handle(book(5, positions=(position(size=6 - one.base_size, price="77.77", exit_n=1),)), at(41))
+    assert told(after, "exits:open") == [False]
+
+
+def test_a_target_that_was_missed_again_is_no_longer_told():
+    machine = exits()
+    effects = slide(machine, [104, 108, 112.5])
+    for n in range(1, 4):
+        ended = position(exit_n=n, last_exit_ended="canceled")
+        effects += machine.handle(book(n + 1, positions=(ended,)), at(3 + n))
+        effects += later(machine, 3.5 + n, "112.5")
+    assert True in told(effects, "exits:open")
+    machine.handle(book(9, positions=(position(exit_n=4, last_exit_ended="canceled"),)), at(8))
+    back = later(machine, 9, "110")
+    assert told(back, "exits:open") == [False]
+
+
+def test_when_a_product_takes_exits_again_people_hear_it():
+    machine = exits()
+    machine.handle(CatalogSnapshot(n=2, products=(product(post_only=True),), fees=None, fetched_boot_s=BOOT0), at(1))
+    effects = slide(machine, [97, 95, 93.9], start=2)
+    assert told(effects, "exits:blocked") == [True]
+    ended = position(exit_n=1, last_exit_ended="canceled")
+    machine.handle(CatalogSnapshot(n=3, products=(product(),), fees=None, fetched_boot_s=BOOT0), at(6))
+    effects = [*machine.handle(book(2, positions=(ended,)), at(7)), *slide(machine, [93.9], start=8)]
+    assert orders(effects)
+    assert told(effects, "exits:blocked") == [False]
+
+
+def test_what_is_bought_again_has_not_been_ineligible_meanwhile():
+    settings = ExitsSettings(upkeep=UpkeepSettings(purge_after_s=100.0, spacing_s=10.0))
+    machine = exits(settings=settings)
+    machine.handle(universe_of(("BTC-USD",), eligible=False, reason="volume_low"), at(1))
+    machine.handle(book(2, positions=()), at(50))
+    machine.handle(book(3, positions=(position(),)), at(200))
+    assert orders(later(machine, 201, "100")) == []

@@ -9,12 +9,26 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.decisions.build import T0, D, RiskWorld, at, book, position, proposal, quote, rows_of, saves, sends
+from tests.decisions.build import (
+    T0,
+    D,
+    RiskWorld,
+    at,
+    book,
+    catalog_of,
+    position,
+    proposal,
+    quote,
+    rows_of,
+    saves,
+    sends,
+)
 from trading.machine import Woke
 from trading.messages.book import Counters
 from trading.messages.control import CommandDone, Condition, LatchSnapshot, Rearm
 from trading.messages.decisions import Verdict
-from trading.money import HighWater, loss_pct
+from trading.money import HighWater, Realised, loss_pct, realised_of, wanted_latches
+from trading.risk_settings import StopSettings
 from trading.values import utc_seconds
 
 usd = st.decimals(min_value=1, max_value=1_000_000, places=2)
@@ -43,6 +57,50 @@ def test_a_half_booked_fill_sets_no_mark():
 
 def test_pnl_is_of_what_there_was_before_it():
     assert loss_pct(D(-30), D(970)) == D(-3)
+
+
+def test_a_window_holds_its_first_second():
+    midnight, monday = utc_seconds("2025-10-10T00:00:00Z"), utc_seconds("2025-10-06T00:00:00Z")
+    closes = [(midnight, D(-1)), (midnight - 1, D(-2)), (monday, D(-4)), (monday - 1, D(-8))]
+    found = realised_of(closes, midnight + 60)
+    assert (found.day_usd, found.week_usd, found.rolling_usd) == (D(-1), D(-7), D(-15))
+    later = realised_of(closes, monday + 7 * 86_400)
+    assert (later.week_usd, later.rolling_usd) == (D(0), D(-7)), "Monday ends the ISO week, not the last seven days"
+
+
+@pytest.mark.parametrize(
+    ("day", "drawdown", "codes"),
+    [
+        (D("-29.99"), D("9.99"), []),
+        (D(-30), D(0), ["daily_stop"]),
+        (D(0), D(10), ["max_drawdown"]),
+    ],
+)
+def test_a_loss_that_reaches_its_limit_latches(day, drawdown, codes):
+    realised = Realised(day_usd=day, week_usd=day, rolling_usd=day)
+    found = wanted_latches(realised, 1000 + day, drawdown, D(1000), T0, StopSettings())
+    assert [latch.code for latch in found] == codes
+
+
+def test_a_rolling_stop_that_still_holds_leaves_no_gap_at_the_end_of_its_day():
+    w = RiskWorld()
+    w.book = book(counters=Counters(realised=((T0 - 5 * 86_400, D(-900)),)))
+    w.hear()
+    assert w.judge().code == "rolling_stop"
+    w.catalog = catalog_of(w.names, at(86_400.0))
+    w.hear(at(86_400.0))
+    assert w.judge(proposal(proposal_id="p2", now=at(86_400.0)), at(86_400.0)).code == "rolling_stop"
+
+
+def test_a_fill_that_is_not_booked_yet_is_no_drawdown():
+    w = RiskWorld()
+    w.hear()
+    w.book = book(2, cash="8000", unbooked=(("bh-x", 0.5),))
+    w.hear(at(1))
+    assert saves(w.effects, "risk_latches") == []
+    w.book = book(3, cash="8000")
+    w.hear(at(2))
+    assert [save.key for save in saves(w.effects, "risk_latches")] == ["max_drawdown"]
 
 
 def drawn_down() -> RiskWorld:

@@ -326,6 +326,83 @@ def test_an_unknown_order_counts_in_full():
     assert code_of(w.judge()) == "theme_cap"
 
 
+def test_the_day_begins_at_midnight_and_counts_to_its_limit():
+    """09:00 UTC: eleven hours ago was yesterday."""
+    pacing = PacingSettings(trades_per_day_max=2)
+    yesterday, today = T0 - 11 * 3600, T0 - 5 * 3600
+    w = RiskWorld(settings=RiskSettings(pacing=pacing))
+    w.book = book(
+        counters=Counters(entry_times_s=((yesterday, "ETH-USD"), (yesterday + 9, "SOL-USD"), (today, "ETH-USD")))
+    )
+    w.hear()
+    assert isinstance(w.judge(), Approved)
+    w = RiskWorld(settings=RiskSettings(pacing=pacing))
+    w.book = book(counters=Counters(entry_times_s=((today, "ETH-USD"), (T0 - 9 * 3600, "SOL-USD"))))
+    w.hear()
+    answer = w.judge()
+    assert code_of(answer) == "trades_per_day"
+    assert ("today", "2") in answer.values
+
+
+def test_spacing_is_over_at_its_second():
+    for since_s, wanted in ((89.9, Verdict), (90.0, Approved)):
+        w = RiskWorld()
+        w.book = book(counters=Counters(entry_times_s=((T0 - since_s, "ETH-USD"),)))
+        w.hear()
+        assert isinstance(w.judge(), wanted)
+
+
+def test_a_product_that_traded_within_the_hour_is_none_of_the_new_ones():
+    times = ((T0 - 3000, "ETH-USD"), (T0 - 2500, "SOL-USD"), (T0 - 2000, "BTC-USD"))
+    w = RiskWorld()
+    w.book = book(counters=Counters(entry_times_s=times))
+    w.hear()
+    assert isinstance(w.judge(), Approved)
+
+
+def test_what_was_decided_on_an_old_quote_is_denied_though_the_newest_is_fresh():
+    w = world()
+    old = proposal(now=at(), quote_received_boot_s=BOOT0 - 5.1)
+    assert code_of(w.judge(old)) == "quote_stale"
+
+
+@pytest.mark.parametrize("side", ["depth_bid_usd", "depth_ask_usd"])
+def test_the_thinner_side_of_the_book_is_the_depth(side):
+    w = world()
+    w.machine.on_quote(evolve(quote(100, at()), **{side: 20_000.0}), at())
+    assert code_of(w.judge()) == "depth_too_thin"
+
+
+def test_an_order_never_counts_less_than_when_it_was_admitted():
+    order = entry_order("ETH-USD", "1", "100", worst_usd=D(150))
+    caps = world().judge().caps
+    held = exposures(book(orders=(order,)), evolve(caps, marks=(("ETH-USD", D(90)),)))
+    assert held.usd("symbol", "ETH-USD") == D(150)
+    held = exposures(book(orders=(order,)), evolve(caps, marks=(("ETH-USD", D(200)),)))
+    assert held.usd("symbol", "ETH-USD") == D(200) * (1 + caps.fee_rate), "and more when the market has risen"
+
+
+def test_what_has_no_price_fits_no_cap():
+    caps = evolve(world().judge().caps, marks=())
+    no = check_caps(book(positions=(position("ETH-USD"),)), "BTC-USD", "price_move", D(10), caps)
+    assert no is not None
+    assert no.code == "data_unavailable"
+
+
+def test_an_approval_carries_the_tighter_of_asset_and_tier_caps():
+    for name, wanted in (("BTC-USD", D(400)), ("LINK-USD", D(300))):
+        answer = world().judge(proposal(name))
+        assert isinstance(answer, Approved)
+        assert {(scope, key): usd for scope, key, usd in answer.caps.caps_usd}["symbol", name] == wanted
+
+
+def test_dust_without_a_price_closes_nothing_and_is_no_open_position():
+    w = RiskWorld()
+    w.book = book(positions=tuple(position(f"{name}-USD", "0.01", dust=True) for name in ("AAVE", "UNI", "OP", "ARB")))
+    w.hear()
+    assert isinstance(w.judge(), Approved)
+
+
 def test_a_pyramid_needs_permission_time_and_is_counted():
     pacing = PacingSettings(allow_pyramiding=True, spacing_s=0.0)
     w = RiskWorld(settings=RiskSettings(pacing=pacing))
@@ -341,6 +418,11 @@ def test_a_pyramid_needs_permission_time_and_is_counted():
     )
     w.hear()
     assert code_of(w.judge(proposal(proposal_id="p3"))) == "pyramid_daily_limit"
+    w.book = book(  # an add of yesterday is none of today's
+        4, positions=(position(opened_s=T0 - 90_000),), counters=Counters(entry_times_s=((T0 - 80_000, "BTC-USD"),))
+    )
+    w.hear()
+    assert isinstance(w.judge(proposal(proposal_id="p4")), Approved)
 
 
 def test_a_requote_is_exempt_from_spacing_and_counts_and_not_from_cooldowns():

@@ -13,8 +13,9 @@ from trading.oms_settings import OmsSettings, OutcomeCooldowns
 from trading.risk_settings import CapSettings, PacingSettings, RiskSettings, StopSettings
 from trading.sanity import ERROR, WARNING, Composed, findings
 from trading.sizing import SizingSettings
+from trading.strategies.interface import TriggerSettings
 from trading.strategies.registry import StrategySettings, collect
-from trading.symbol_settings import EntrySettings, SymbolSettings
+from trading.symbol_settings import ConvictionSettings, EntrySettings, SymbolSettings
 from trading.tiers import default_themes, default_tiers
 from trading.universe_settings import RegimeSettings, UniverseSettings
 
@@ -163,6 +164,34 @@ def test_each_contradiction_is_found_with_its_key_and_numbers(section, value, ke
     found = [one for one in findings(composed(**{section: value})) if one.level == ERROR]
     assert key in [one.key for one in found], found
     assert any(numbers in one.text for one in found if one.key == key), found
+
+
+def test_products_beyond_the_most_that_run_are_named_and_not_dropped_in_silence():
+    found = [one for one in findings(composed(universe=UniverseSettings(products_max=13))) if one.level == ERROR]
+    assert [(one.key, one.text) for one in found] == [
+        ("universe.products_max", "13 products run, the tiers hold 14: HBAR-USD would never be traded")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"universe": UniverseSettings(regime=RegimeSettings(volume_floor_factor={"bearish": 1.2}))}, "universe.regime.volume_floor_factor.bearish"),
+        ({"symbol": SymbolSettings(regime_denies={"panic": ()})}, "symbol.regime_denies.panic"),
+        ({"symbol": SymbolSettings(triggers=TriggerSettings(atr_ratio_min={"Chop": 1.0}))}, "symbol.triggers.atr_ratio_min.Chop"),
+        ({"symbol": SymbolSettings(triggers=TriggerSettings(threshold_factor={"bul": 1.0}))}, "symbol.triggers.threshold_factor.bul"),
+        ({"symbol": SymbolSettings(conviction=ConvictionSettings(regime_confidence={"": 0.1}))}, "symbol.conviction.regime_confidence."),
+    ],
+)  # fmt: skip
+def test_a_regime_that_does_not_exist_is_found_wherever_it_is_named(changes, key):
+    assert errors(composed(**changes)) == [key]
+
+
+@pytest.mark.parametrize(
+    "name", ["review_s", "temporary_ban_hours", "quote_age_s_max", "ineligible_grace", "eligible_grace"]
+)
+def test_a_universe_without_grace_or_time_is_found(name):
+    assert errors(composed(universe=UniverseSettings(**{name: 0}))) == [f"universe.{name}"]
 
 
 def test_all_problems_are_told_at_once():

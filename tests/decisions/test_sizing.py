@@ -69,6 +69,13 @@ def test_the_binding_limit_is_named(change, binding):
     assert size(inputs(**change), SizingSettings()).binding == binding
 
 
+def test_below_a_volatility_of_ten_the_risk_per_trade_rises_no_further():
+    tight = SizingSettings(risk_per_trade_pct=D("0.01"), order_usd_min=D(1))
+    sizes = [size(inputs(volatility_pct=D(one)), tight).notional_usd for one in (50, 10, 2)]
+    assert sizes[1] > 4 * sizes[0]
+    assert sizes[2] == sizes[1]
+
+
 @pytest.mark.parametrize(
     ("volatility", "usd"),
     [(5, 144), (50, 144), (60, 120), (100, 72), (200, 36)],

@@ -76,6 +76,18 @@ def test_momentum_is_signed_and_steady():
     assert momentum.evaluate(hours(FLAT)) is None
 
 
+@pytest.mark.parametrize(("fall_pct", "fires"), [(2.5, False), (2.9, False), (3.1, True)])
+def test_a_dip_of_the_day_is_bought_from_three_per_cent(fall_pct, fires):
+    steady = [100.0 * (1 - fall_pct / 100) ** (n / 24) for n in range(40)]
+    assert (momentum.evaluate(hours(steady)) is not None) is fires
+
+
+@pytest.mark.parametrize(("close", "fires"), [(99.9, False), (100.0, False), (100.1, True), (99.75, False)])
+def test_a_breakout_just_under_the_high_needs_a_rising_hour(close, fires):
+    """The high is 100.3, 0.995 of it 99.8; the hour before closed at 100.0."""
+    assert (breakout.evaluate(hours([*FLAT, close])) is not None) is fires
+
+
 @pytest.mark.parametrize(
     ("regime", "return_pct", "fires"),
     [("bull", 1.6, True), ("chop", 1.6, False), ("chop", 2.1, True), ("bear", 2.4, False)],
@@ -123,8 +135,8 @@ def test_mean_reversion_needs_distance_and_a_quiet_regime():
     assert mean_reversion.tiers == ("T1",)
 
 
-def reversal_view() -> MarketView:
-    closes = [*[100.0] * 20, 96.0, 92.0, 90.0, 89.0, 88.0, 89.0, 91.0, 93.0, 94.0]
+def reversal_view(close: float = 94.0) -> MarketView:
+    closes = [*[100.0] * 20, 96.0, 92.0, 90.0, 89.0, 88.0, 89.0, 91.0, 92.0, close]
     view = hours(closes)
     price = 94.0
     for n in range(60):
@@ -144,6 +156,21 @@ def test_a_reversal_needs_three_of_its_four_signs():
     bare = reversal_view()
     bare.move.restart()
     assert reversal.evaluate(bare) is None, "no five-minute bars, no confirmation"
+
+
+@pytest.mark.parametrize(("close", "fires"), [(92.2, False), (92.4, True), (96.6, True), (96.8, False)])
+def test_a_reversal_has_left_its_low_by_five_per_cent_and_not_by_ten(close, fires):
+    """The low of the day is 87.912: 1.05 of it is 92.31, 1.10 of it 96.70."""
+    assert (reversal.evaluate(reversal_view(close)) is not None) is fires
+
+
+def test_two_signs_of_four_confirm_no_reversal():
+    view = reversal_view()
+    signs = confirmations(view)
+    assert len(signs) == 3
+    view.move.pivots = ()
+    assert set(confirmations(view)) == set(signs) - {"higher_low"}
+    assert reversal.evaluate(view) is None
 
 
 def moved(change_15m: float, change_60m: float, ratio: float = 3.0, *, regime: str = "chop") -> Signal | None:

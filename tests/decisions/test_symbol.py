@@ -28,12 +28,23 @@ from tests.decisions.build import (
 )
 from trading.entries import TakerCost, entry_price
 from trading.machine import PeerRestarted, Wake, Woke
-from trading.messages.decisions import Proposal, Verdict
+from trading.messages.decisions import ExitAdvice, Proposal, Verdict
 from trading.messages.orders import Fees
 from trading.publish import Jitter
+from trading.strategies.interface import (
+    MOVE,
+    QUOTE,
+    SIGNAL,
+    MarketView,
+    Rule,
+    Signal,
+    Strategy,
+    TriggerSettings,
+    strategy,
+)
 from trading.strategies.registry import StrategySettings, collect
 from trading.symbol import SymbolMachine
-from trading.symbol_settings import EntrySettings, SymbolSettings
+from trading.symbol_settings import ConvictionSettings, EntrySettings, SymbolSettings
 
 
 def symbol(
@@ -392,6 +403,147 @@ def test_new_strategies_are_off_until_named():
     assert sends(rise(symbol(settings)), Proposal) == []
 
 
+# -- several strategies, one symbol ------------------------------------------------------------------------------
+
+
+def saying(name: str, *, score: float = 0.6, on: str = QUOTE, ask_above: float = 0.0) -> Strategy:
+    """A strategy that always sees something, once the newest ask is above a number."""
+
+    @strategy(name, on=on, rule=Rule(stop_pct=D(5), target_pct=D(10), hold_hours=24))
+    def evaluate(view: MarketView) -> Signal | None:
+        if on == QUOTE and not view.bid < view.price < view.ask > ask_above:
+            return None
+        return Signal(
+            strength=score, confidence=score, change_pct=1.0, reason="a test of several strategies at once, " * 2
+        )
+
+    return evaluate
+
+
+def several(*strategies: Strategy, regime: str = "chop", **changes) -> SymbolMachine:
+    named = {one.name: StrategySettings(enabled=True) for one in strategies}
+    machine = SymbolMachine(
+        product_id="BTC-USD", settings=SymbolSettings(strategies=named, **changes), me=ME, strategies=strategies
+    )
+    machine.recover({}, at())
+    for one in quiet_bars():
+        machine.on_bar(one, at())
+    machine.handle(universe_of(("BTC-USD",), regime=regime), at())
+    machine.handle(catalog_of(("BTC-USD",), at()), at())
+    machine.handle(book(product_id="BTC-USD"), at())
+    return machine
+
+
+def asked(effects) -> list[str]:
+    return [one.strategy for one in sends(effects, Proposal, "risk")]
+
+
+def test_of_two_strategies_on_one_quote_the_better_score_asks_whatever_their_order():
+    for first, second in (("weak", "strong"), ("strong", "weak")):
+        made = {"weak": saying("weak", score=0.6), "strong": saying("strong", score=0.9)}
+        machine = several(made[first], made[second])
+        assert asked(machine.on_quote(quote(100, at()), at())) == ["strong"]
+
+
+@pytest.mark.parametrize(
+    "resting",
+    [
+        {"regime_denies": {"chop": ("strong",)}},
+        {"triggers": TriggerSettings(score_min=0.5), "conviction": ConvictionSettings(propose_min=0.6)},
+    ],
+    ids=["the regime rests it", "it is not convincing"],
+)
+def test_a_strategy_that_rests_stands_in_nobodys_way(resting):
+    strong = saying("strong", score=0.95)
+    if "conviction" in resting:
+        strong = evolve(strong, rule=evolve(strong.rule, confidence_factor=0.1))
+    machine = several(strong, saying("other", score=0.9), **resting)
+    assert asked(machine.on_quote(quote(100, at()), at())) == ["other"]
+
+
+def test_a_weak_score_is_not_proposed_and_says_so():
+    machine = several(saying("weak", score=0.4))
+    record = notes(machine.on_quote(quote(100, at()), at()))[-1]
+    assert record["code"] == "rules_engine_no_proposals"
+    assert float(record["values"]["score"]) == pytest.approx(0.16)
+    assert float(record["values"]["score_min"]) == 0.2
+
+
+@pytest.mark.parametrize(("tiers", "wanted"), [(("T1",), ["hourly"]), (("T2", "T3"), [])])
+def test_an_hourly_strategy_acts_in_its_own_tiers_only(tiers, wanted):
+    machine = several(evolve(saying("hourly", on=SIGNAL, score=0.9), tiers=tiers, needs_atr=False))
+    for one in quiet_bars(bars=60, bar_s=3600):
+        machine.on_bar(one, at())
+    now = at(5100)
+    for minute in range(20, 0, -1):
+        machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
+    machine.on_quote(quote(100, now), now)
+    assert asked(machine.on_bar(bar(100.0, T0, bar_s=3600), now)) == wanted
+
+
+def test_while_one_strategy_waits_after_a_denial_another_asks():
+    machine = several(saying("strong", score=0.9), saying("weak", score=0.6))
+    one = sends(machine.on_quote(quote(100, at()), at()), Proposal)[0]
+    machine.handle(
+        Verdict(proposal_id=one.proposal_id, product_id="BTC-USD", admitted=False, code="strategy_cap"), at(1)
+    )
+    assert asked(machine.on_quote(quote(100, at(2)), at(2))) == ["weak"]
+
+
+def test_after_an_admission_nobody_asks_until_the_book_can_show_it():
+    machine = several(saying("strong", score=0.9), saying("weak", score=0.6))
+    one = sends(machine.on_quote(quote(100, at()), at()), Proposal)[0]
+    machine.handle(Verdict(proposal_id=one.proposal_id, product_id="BTC-USD", admitted=True, code="admitted"), at(1))
+    assert asked(machine.on_quote(quote(100, at(2)), at(2))) == []
+    assert asked(machine.on_quote(quote(100, at(4)), at(4))) == ["strong"]
+
+
+def test_what_is_not_convincing_is_not_proposed_and_says_so():
+    machine = several(saying("weak", score=0.5), conviction=ConvictionSettings(propose_min=0.6))
+    record = notes(machine.on_quote(quote(100, at()), at()))[-1]
+    assert record["code"] == "rules_engine_no_proposals"
+    assert float(record["values"]["conviction_min"]) == 0.6
+
+
+def test_a_strategy_sees_the_newest_bid_and_ask():
+    machine = several(saying("one", ask_above=100.005))
+    assert asked(machine.on_quote(quote(100, at(), spread_bps=0.5), at())) == []
+    assert asked(machine.on_quote(quote(100, at(1), spread_bps=2.0), at(1))) == ["one"]
+
+
+@pytest.mark.parametrize(("age_s", "wanted"), [(5_460, []), (5_340, ["hourly"])])
+def test_an_hour_that_ended_long_ago_fires_nothing_hourly(age_s, wanted):
+    machine = several(saying("hourly", on=SIGNAL, score=0.9))
+    for one in quiet_bars(bars=200, bar_s=3600):
+        machine.on_bar(one, at())
+    now = at(3600 + age_s)
+    for minute in range(20, 0, -1):  # young minutes: the candle that is old is the hour
+        machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
+    machine.on_quote(quote(100, now), now)
+    assert machine._bars_stale(now) == ()
+    assert asked(machine.on_bar(bar(100.1, T0, bar_s=3600, volume=120.0), now)) == wanted
+
+
+@pytest.mark.parametrize("how", ["quote", "bar"])
+def test_the_fallback_relaxes_after_quiet_hours_and_any_trigger_ends_it(how):
+    settings = SymbolSettings(triggers=TriggerSettings(fallback_after_bars=3))
+    machine = symbol(settings)
+    for n in range(3):
+        assert machine.view.threshold_factor == 1.0
+        machine.on_bar(bar(100.0, T0 + 3600 * n, bar_s=3600, volume=120.0), at(3600 * (n + 1)))
+    assert machine.view.threshold_factor == pytest.approx(0.7)
+    if how == "quote":
+        machine._quiet_bars = 3
+        now = at(3600 * 3 + 1)
+        machine.view.move.price_15m_ago = machine.view.fine.price_15m_ago = 98.0
+        machine.view.forming_volume_ratio = 9.0
+        machine.on_quote(quote(100, now), now)
+    else:
+        machine._on_move = (saying("always", on=MOVE),)
+        machine.on_bar(bar(100.0, T0 + 10_800, volume=10.0), at(11_100))
+    assert machine.view.threshold_factor == 1.0
+
+
 def test_a_closed_five_minute_bar_decides_too_with_its_end_as_stamp():
     machine = symbol()
     machine.on_quote(quote(102.4, at(), volume=None), at())
@@ -462,3 +614,21 @@ def test_where_nobody_looks_on_nothing_is_repeated():
     machine.on_quote(quote(100, at()), at())
     assert machine.handle(Woke("standing"), at(10)) == ()
     assert machine.handle(PeerRestarted("console", (2, 1)), at(10)) == ()
+
+
+def test_a_winners_stop_is_advised_to_the_structure_once_for_each_position():
+    machine = symbol(SymbolSettings(advise_structure_stop=True))
+
+    def advice(n: int, **changes):
+        held = position(price="90", **changes)
+        machine.handle(book(n, product_id="BTC-USD", positions=(held,)), at())
+        now = at(300 * n + 1)
+        return sends(machine.on_bar(bar(100.0, T0 + 300 * (n - 1)), now), ExitAdvice, "exits")
+
+    (first,) = advice(1, position_id="pos-1")
+    assert D("99.8") < first.stop_price < D(100)
+    assert advice(2, position_id="pos-1") == [], "it has not risen"
+    (again,) = advice(3, position_id="pos-2")
+    assert again.n == 2
+    assert advice(4, position_id="pos-3", average_price=D(99)) == [], "no winner yet"
+    assert advice(5, position_id="pos-4", stop_price=D("99.99")) == [], "its stop is nearer already"

@@ -156,6 +156,62 @@ def test_leaving_needs_a_worse_number_than_entering():
         assert found.reason == wanted
 
 
+@pytest.mark.parametrize(
+    ("quoted", "reason"), [({"volume": 96_000.0}, "volume_low"), ({"volume": 1e6, "depth": 45_000.0}, "depth_thin")]
+)
+def test_leaving_needs_less_volume_and_depth_than_entering(quoted, reason):
+    tier, settings, now = default_tiers()["T1"], UniverseSettings(), at()
+    for was, wanted in ((True, ""), (False, reason)):
+        found = look_at(product(), quote(100, now, **quoted), tier, now, settings, volume_factor=1.0, was_eligible=was)
+        assert found.reason == wanted
+
+
+@pytest.mark.parametrize("side", ["depth_bid_usd", "depth_ask_usd"])
+def test_the_thinner_side_of_the_book_counts(side):
+    machine = universe()
+    now = at(6)
+    thin = evolve(quote(100, now, volume=1e6), **{side: 30_000.0})
+    found = look_at(
+        product(), thin, default_tiers()["T1"], now, machine._settings, volume_factor=1.0, was_eligible=False
+    )
+    assert found.reason == "depth_thin"
+
+
+def test_a_quote_of_a_minute_ago_makes_nothing_eligible():
+    now = at(61)
+    old = quote(100, at(), volume=1e6)
+    found = look_at(
+        product(), old, default_tiers()["T1"], now, UniverseSettings(), volume_factor=1.0, was_eligible=True
+    )
+    assert found.reason == "quote_stale"
+
+
+def test_one_good_look_begins_the_grace_anew():
+    machine = universe()
+    for n, spread in enumerate([90.0] * 4 + [2.0] + [90.0] * 4, 1):
+        look(machine, 5 * n + 1, only="BTC-USD", spread_bps=spread)
+        assert entry(machine).eligible
+    look(machine, 51, only="BTC-USD", spread_bps=90.0)
+    assert not entry(machine).eligible
+
+
+@pytest.mark.parametrize(("regime", "eligible"), [("bull", True), ("chop", True), ("bear", False)])
+def test_the_regime_scales_the_volume_floor(regime, eligible):
+    machine = universe()
+    machine._regime.now = evolve(machine._regime.now, name=regime)
+    for n in range(1, 6):
+        look(machine, 5 * n + 1, only="BTC-USD", volume=110_000.0)
+    assert entry(machine).eligible is eligible
+
+
+@pytest.mark.parametrize(("regime", "multiplier"), [("bull", 1.2), ("chop", 0.8), ("bear", 0.5), ("crash", 0.0)])
+def test_one_table_multiplies_sizes_by_regime(regime, multiplier):
+    machine = universe()
+    machine._regime.now = evolve(machine._regime.now, name=regime)
+    assert machine._snapshot().regime == regime
+    assert {one.size_multiplier for one in machine._snapshot().entries} == {multiplier}
+
+
 def test_volume_is_quote_volume():
     tier, settings, now = default_tiers()["T1"], UniverseSettings(), at()
     found = look_at(
@@ -200,6 +256,16 @@ def test_a_ban_of_the_book_excludes_at_once_and_ends_at_its_time():
     machine.handle(book(2, cooldowns=(cooldown(kind="ban", left_s=100.0),)), at(101))
     look(machine, 102)
     look(machine, 107)
+    assert entry(machine).eligible
+
+
+def test_a_ban_ends_at_its_time_though_the_book_has_said_nothing_new():
+    machine = universe()
+    machine.handle(book(cooldowns=(cooldown(kind="ban", left_s=100.0),)), at(1))
+    look(machine, 99)
+    assert entry(machine).reason == "red_flag"
+    look(machine, 104)
+    look(machine, 109)
     assert entry(machine).eligible
 
 
@@ -302,6 +368,26 @@ def warm(closes) -> SignalSeries:
     for n, close in enumerate(closes):
         series.update(n * 3600, close, close * 1.0005, close * 0.9995, close, 10.0)
     return series
+
+
+def test_a_wild_day_after_a_quiet_week_is_read_as_wild_before_the_week_calls_it_a_crash():
+    quiet = [100.0 + 0.05 * (n % 2) for n in range(180)]
+    wild = [100.0 * (1.02 if n % 2 else 1.0) for n in range(24)]
+    machine = universe()
+    for n, close in enumerate([*quiet, *wild]):
+        machine.on_bar(bar(close, T0 + n * 3600, bar_s=3600, volume=100.0), at())
+    readings = dict(sends(machine.handle(Woke("measure"), at(1)), Measured)[0].readings)
+    assert readings["crash"] == 0.0
+    assert readings["volatility_pct"] > 150.0, "domain.md section 3.4: volatility_lookback_hours 24"
+
+
+def test_a_day_that_is_not_whole_has_no_volatility():
+    machine = universe()
+    for n in range(24):
+        machine.on_bar(bar(100.0 + n % 2, T0 + n * 3600, bar_s=3600), at())
+    assert "volatility_pct" not in dict(sends(machine.handle(Woke("measure"), at(1)), Measured)[0].readings)
+    machine.on_bar(bar(100.0, T0 + 24 * 3600, bar_s=3600), at())
+    assert "volatility_pct" in dict(sends(machine.handle(Woke("measure"), at(2)), Measured)[0].readings)
 
 
 def test_too_little_data_is_chop_with_half_confidence():

@@ -121,6 +121,18 @@ def test_a_stop_out_counts_as_a_loss_and_cools_longest() -> None:
     assert host.book.counters.loss_streak == 1
 
 
+def test_a_streak_is_of_losses_in_a_row_and_a_win_ends_it() -> None:
+    host = Host().active()
+    streaks = []
+    for n, price in enumerate(("90", "90", "110", "90")):
+        host.bought(venue_order_id=f"v{n}", n=n + 1)
+        sold(host, price, reason="stop" if price == "90" else "target", vid=f"s{n}")
+        streaks.append(host.book.counters.loss_streak)
+        host.boot_s += 8_000.0
+        host.run(1.0)
+    assert streaks == [1, 2, 0, 1]
+
+
 def test_a_position_that_is_left_but_for_dust_is_over_with_its_outcome() -> None:
     host = Host().active()
     host.tell(

@@ -115,7 +115,6 @@ class MarketView:
         "fine",
         "forming_volume_ratio",
         "move",
-        "now_s",
         "price",
         "product_id",
         "regime",
@@ -134,7 +133,6 @@ class MarketView:
         self.regime = "chop"
         self.price = self.bid = self.ask = 0.0
         self.forming_volume_ratio = 0.0
-        self.now_s = 0.0
         self._relaxed = 1.0
         self._factor = 1.0
         self.set_regime("chop", relaxed=False)
