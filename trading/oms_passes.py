@@ -168,7 +168,8 @@ def _orders_since(d: Desk) -> float:
         return d.now.venue_s - max(d.settings.cooldowns.stop_s, 2.0 * d.settings.settle.last_word_s * d.now.speed)
     oldest = min((o.intent.saved_s for o in d.book.open_orders()), default=d.now.venue_s)
     since = min(oldest - 60.0, _cursor(d) - d.settings.fills_overlap_s)
-    return max(since, d.now.venue_s - d.settings.retain_s + d.settings.fills_overlap_s)
+    # What `recover` loads is bounded from the cursor too (`retire`): an old copy that was put back asks for all since then.
+    return max(since, min(d.now.venue_s, _cursor(d)) - d.settings.retain_s + d.settings.fills_overlap_s)
 
 
 def page(d: Desk, message: Page) -> None:
