@@ -18,17 +18,22 @@ from tests.oms.talk import (
     two_positions,
 )
 from trading.messages.control import (
+    CatalogSnapshot,
     KillSnapshot,
+    OperatorOrder,
 )
 from trading.messages.decisions import ExitVerdict, Tighten
 from trading.messages.orders import (
     Balance,
+    BestBidAsk,
     CancelOrders,
     OrderStyle,
     OutcomeKind,
     PlaceOrder,
     QueryKind,
 )
+from trading.order_rules import violation
+from trading.product import Product
 from trading.values import Purpose
 
 
@@ -219,3 +224,27 @@ def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
     assert (host.book.positions[0].leaving, host.book.version) == ("operator", version)
     host.crash()
     assert host.book.positions[0].leaving == "operator"
+
+
+@pytest.mark.parametrize(
+    ("base_max", "quote_max", "size"), [("4", "100000", "4"), ("1000", "300", "3.3333"), ("9", "900", "9")]
+)
+def test_what_is_more_than_one_order_may_have_is_left_in_parts(base_max: str, quote_max: str, size: str) -> None:
+    """Adopted coins, or a price that has risen: the gateway refuses what breaks the product's maximum, so that nothing would go."""
+    host = Host().active()
+    product = Product(
+        product_id="BTC-USD", base_currency="BTC", quote_currency="USD", price_increment=D("0.01"), base_increment=D("0.0001"),
+        quote_increment=D("0.01"), base_size_min=D("0.0001"), base_size_max=D(base_max), quote_size_min=D(1),
+        quote_size_max=D(quote_max),
+    )  # fmt: skip
+    host.tell(CatalogSnapshot(n=1, products=(product,), fees=None, fetched_boot_s=host.boot_s))
+    host.bought("9")
+    host.tell(exit_order(host, host.book.positions[0].position_id, "9", "90"))
+    body = host.last(PlaceOrder).body
+    assert body.base_size == D(size)
+    assert violation(product, body) == ""
+    host.tell(outcome(host.last(PlaceOrder), OutcomeKind.NOT_SENT, reason="late"))
+    host.tell(OperatorOrder(command_id="f1", verb="flatten", name="ann", cause="enough"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    flatten = host.last(PlaceOrder)
+    assert flatten.purpose is Purpose.FLATTEN and violation(product, flatten.body) == ""
