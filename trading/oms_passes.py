@@ -24,7 +24,7 @@ from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus
 from trading.reconcile import compare_balances, compare_orders, totals
 from trading.settle import ASK_PATIENCE_S
-from trading.values import ZERO, derived_id, plain
+from trading.values import ZERO, Side, derived_id, plain
 
 STAGES = ("orders", "fills", "balances")
 CENT = Decimal("0.01")
@@ -313,7 +313,8 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
 
 
 def _shortfalls(d: Desk, short: Mapping[str, tuple[Decimal, Decimal]]) -> tuple[int, Decimal]:
-    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it: it left by another hand.
+    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it, nor a sale that may have
+    filled and is listed late: it left by another hand.
 
     How many were closed by this pass, and what they were worth in USD.
     """
@@ -350,7 +351,12 @@ def _unsettled(d: Desk, currency: str) -> bool:
     keys = [*d.book.working, *d.book.unbooked]
     return any(
         o.intent.product_id.partition("-")[0] == currency
-        and (o.unknown or o.unbooked_size > ZERO or o.status is OrderStatus.SUBMITTED)
+        and (
+            o.unknown
+            or o.unbooked_size > ZERO
+            or o.status is OrderStatus.SUBMITTED
+            or (o.intent.side is Side.SELL and not o.status.terminal)
+        )
         for o in (d.book.orders[key] for key in keys)
     )
 

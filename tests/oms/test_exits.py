@@ -27,6 +27,7 @@ from trading.messages.orders import (
     Balance,
     BestBidAsk,
     CancelOrders,
+    FeedReset,
     OrderStyle,
     OutcomeKind,
     PlaceOrder,
@@ -212,6 +213,25 @@ def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_positi
     assert host.book.drift_usd == D("60"), "0.6 at the last price"
     host.run(40.0, answer=quiet_venue(host, *sold))
     assert host.book.drift_usd == 0
+
+
+def test_an_exit_that_has_sold_and_is_listed_late_is_no_loss_by_another_hand() -> None:
+    """It was accepted and filled; the balance shows it at once, listings and fills lag. The sale is booked once, as a sale."""
+    host = Host().active()
+    host.bought("1")
+    host.run(31.0, answer=quiet_venue(host))
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id, "1", "95"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "v2"))
+    sold = (Balance(currency="USD", available=D("9994"), hold=D(0)),)
+    host.tell(FeedReset(epoch=2, connected=True))
+    host.run(12.0, answer=quiet_venue(host, *sold))
+    host.tell(update(sale, "v2", "filled", "1", "95"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", "1", "95", at_s=host.now.venue_s))
+    assert not any(c.startswith(("oms:external_reduction", "oms:oversold")) for c in host.conditions())
+    assert host.book.realised_today_usd == D("-6")
 
 
 def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
