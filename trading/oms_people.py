@@ -153,6 +153,8 @@ def _flatten(d: Desk, message: OperatorOrder) -> None:
         del d.flattens[message.command_id]
     d.flatten_orders[message.command_id] = message
     if not begin_flatten(d, message):
+        if any(order.intent.side is Side.SELL and order.cancel_reason for order in d.book.open_orders()):
+            return  # an exit that is being cancelled (by a kill) still holds the coins: the operator repeats it
         done(d, message, True, "there is nothing to sell: no position above dust that is not already being left")
 
 
