@@ -208,9 +208,13 @@ def _not_foreign(d: Desk, message: OperatorOrder, currency: str, size: Decimal) 
 
 
 def _foreign(d: Desk, currency: str) -> Decimal:
-    """Of the last complete page, what is not in the book now: two adoptions by one page are not given the same coins."""
-    total = d.balances.totals.get(currency, ZERO) if d.balances is not None else ZERO
-    return max(ZERO, total - d.book.booked_by_currency().get(currency, ZERO))
+    """Of the last complete page, what was foreign then and is not in the book now: coins that we have sold since are no one's,
+    and two adoptions by one page are not given the same coins.
+    """
+    if d.balances is None:
+        return ZERO
+    now = d.balances.totals.get(currency, ZERO) - d.book.booked_by_currency().get(currency, ZERO)
+    return max(ZERO, min(now, d.balances.gap.foreign.get(currency, ZERO)))
 
 
 def adoption_priced(d: Desk, command_id: str, items: tuple[object, ...]) -> None:
