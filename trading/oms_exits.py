@@ -30,7 +30,7 @@ def exit_ordered(d: Desk, message: ExitOrder) -> None:
     if known is not None:
         _verdict(d, message, "admitted", admitted=True)
         return
-    refusal = _closed(d, message)
+    refusal = _closed(d, message) or _used_up(d, message)
     if refusal is not None:
         d.waiting.pop(message.exit_id, None)
         _refuse(d, message, refusal)
@@ -81,6 +81,15 @@ def _closed(d: Desk, message: ExitOrder) -> Denied | None:
     if message.position_id not in d.book.positions:
         return denied("no_position", position_id=message.position_id)
     return None
+
+
+def _used_up(d: Desk, message: ExitOrder) -> Denied | None:
+    """An order of this id was adopted without its row (an older copy of the book was put back): the next number is its own."""
+    if client_order_id(d.tag, message.exit_id) not in d.book.orders:
+        return None
+    position = d.book.positions[message.position_id]
+    d.book.put_position(evolve(position, exit_n=max(position.exit_n, message.n + 1)))
+    return denied("exit_id_used", n=message.n)
 
 
 def _place(d: Desk, message: ExitOrder) -> Denied | None:

@@ -14,7 +14,7 @@ from tests.oms.talk import (
 )
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
-from trading.messages.decisions import Refused
+from trading.messages.decisions import ExitVerdict, Refused
 from trading.messages.orders import Balance, OutcomeKind, PlaceOrder, Query, QueryKind
 from trading.oms_settings import OmsSettings
 from trading.values import Side, client_order_id
@@ -230,7 +230,7 @@ def account(coins: str, usd: str) -> tuple[Balance, ...]:
     return tuple(Balance(currency=currency, available=size, hold=D(0)) for currency, size in rows)
 
 
-def restored_after_a_sale() -> tuple[Host, str]:
+def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
     """The owner has a BTC, too. A copy of the store is made, our position is sold, and the copy is put back."""
     host = Host()
     host.greet()
@@ -246,9 +246,9 @@ def restored_after_a_sale() -> tuple[Host, str]:
     host.crash()
     host.greet()
     host.tell(KillSnapshot(n=1, engaged=False))
-    host.answer_query(QueryKind.ORDERS, listing(sale, "v2", "filled", "1"))
-    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", "1", "95", at_s=host.now.venue_s))
-    host.answer_query(QueryKind.BALANCES, *account("1", "9994"))
+    host.answer_query(QueryKind.ORDERS, listing(sale, "v2", "filled" if size == "1" else "canceled", size))
+    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", size, "95", at_s=host.now.venue_s))
+    host.answer_query(QueryKind.BALANCES, *account(str(2 - D(size)), "9994"))
     return host, position_id
 
 
@@ -262,6 +262,19 @@ def test_what_an_exit_without_a_row_has_sold_is_not_sold_again_from_the_owners_c
     host.run(3.0, answer=quiet_venue(host, *account("1", "9994")))
     assert len(host.all(PlaceOrder)) == before
     assert [(f.currency, f.size) for f in host.book.foreign] == [("BTC", D(1))]
+
+
+def test_the_number_of_an_exit_whose_row_is_lost_is_used_up() -> None:
+    """The venue would answer the same id with the old order, whose fills are booked: the rest could never be sold."""
+    host, position_id = restored_after_a_sale("0.4")
+    known = {p.client_order_id for p in host.all(PlaceOrder)}
+    assert host.book.positions[0].booked_size == D("0.6")
+    host.tell(exit_order(host, position_id, "0.6", "90", n=0))
+    assert {p.client_order_id for p in host.all(PlaceOrder)} == known
+    assert (host.last(ExitVerdict).code, host.book.positions[0].exit_n) == ("exit_id_used", 1)
+    host.tell(exit_order(host, position_id, "0.6", "90", n=1))
+    assert host.last(PlaceOrder).client_order_id not in known
+    assert host.last(PlaceOrder).body.base_size == D("0.6")
 
 
 def test_a_copy_of_the_store_that_is_days_old_asks_for_all_orders_since_then() -> None:
