@@ -177,6 +177,10 @@ def page(d: Desk, message: Page) -> None:
     asked = d.queries.pop(message.query_id, None)
     if asked is None:
         return
+    if d.catalog is not None and d.catalog.other_account:
+        message = evolve(
+            message, complete=False, error="the key is of another account, whose orders and coins are not ours"
+        )
     complete = message.complete or not d.protections.complete_pages
     if asked.what == "ask":
         asked_answered(d, asked.key, message.query_id, message.items, complete=message.complete)

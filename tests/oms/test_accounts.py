@@ -25,6 +25,7 @@ from tests.oms.talk import (
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import (
+    CatalogSnapshot,
     CommandDone,
     KillSnapshot,
     OperatorOrder,
@@ -231,6 +232,21 @@ def test_two_adoptions_by_one_balance_page_are_not_given_the_same_coins() -> Non
         host.tell(page_of(query, bid))
     assert [(done.command_id, done.ok) for done in host.all(CommandDone)] == [("a1", True), ("a2", False)]
     assert [position.booked_size for position in host.book.positions] == [D(1)]
+
+
+def test_a_key_of_another_account_cuts_no_position_and_sells_nothing_there() -> None:
+    host = Host().active()
+    host.bought("1")
+    host.tell(CatalogSnapshot(n=1, products=(), fees=None, fetched_boot_s=host.boot_s, other_account=True))
+    host.crash()
+    host.tell(KillSnapshot(n=2, engaged=False))
+    host.tell(CatalogSnapshot(n=1, products=(), fees=None, fetched_boot_s=host.boot_s, other_account=True))
+    host.greet()
+    host.run(60.0, answer=quiet_venue(host, USD))
+    assert host.book.positions[0].booked_size == D(1), "what the other account lacks was not taken from us"
+    host.tell(exit_order(host, host.book.positions[0].position_id, "1", "95"))
+    assert not [p for p in host.all(PlaceOrder) if p.purpose is Purpose.EXIT]
+    assert "oms:reconcile" in host.conditions()
 
 
 def test_coins_that_we_have_sold_since_the_balance_page_cannot_be_adopted() -> None:
