@@ -234,6 +234,25 @@ def test_an_exit_that_has_sold_and_is_listed_late_is_no_loss_by_another_hand() -
     assert host.book.realised_today_usd == D("-6")
 
 
+def test_the_same_size_may_leave_by_another_hand_twice() -> None:
+    """A fact under the id of another one would end oms at every start."""
+    host = Host().active()
+    place = host.accepted_entry(size="2", ttl_s=600.0)
+    left = (
+        Balance(currency="USD", available=D("9899"), hold=D(0)),
+        Balance(currency="BTC", available=D("0.6"), hold=D(0)),
+    )
+    for entry_id, size, filled in (("e1", "1.0", "1.0"), ("e2", "0.4", "1.4")):
+        host.tell(update(place, "v1", "open", filled))
+        host.run(1.0)
+        host.answer_query(QueryKind.FILLS, fill(place, "v1", entry_id, size, "100"))
+        assert host.book.positions[0].booked_size == D(1)
+        host.tell(FeedReset(epoch=2, connected=True))
+        host.run(12.0, answer=quiet_venue(host, *left))
+        assert host.book.positions[0].booked_size == D("0.6")
+    assert [flow["size"] for flow in host.store.rows("flows").values() if flow["currency"] == "BTC"] == ["-0.4", "-0.4"]
+
+
 def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
     host = Host().active()
     host.bought("1")
