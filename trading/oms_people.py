@@ -293,7 +293,7 @@ def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
                 target_pct=d.settings.adopt_target_pct,
                 hold_s_max=d.settings.adopt_hold_s,
             )
-            event_id = f"{adoption_id(d)}:{product_id}:{plain(books.size)}"
+            event_id = f"{adoption_id(d)}:{product_id}:{len(book.flows)}"  # one of its own for each: flows only grow
             _take_in(d, event_id, product_id, size, books.average_price, plan, "run", "--adopt-from-venue")
             taken.append(f"{product_id} {plain(size)} at {plain(books.average_price)}")
     text = f"positions rebuilt from the venue: {', '.join(taken) or 'none'}"

@@ -230,6 +230,18 @@ def account(coins: str, usd: str) -> tuple[Balance, ...]:
     return tuple(Balance(currency=currency, available=size, hold=D(0)) for currency, size in rows)
 
 
+def test_what_comes_back_to_the_account_while_a_book_is_rebuilt_is_adopted_beside_what_was() -> None:
+    """A balance that lags behind, or coins that return: a second adoption under the id of the first would end oms at every start."""
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=account("0.6", "9899.5"))
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(20.0, answer=quiet_venue(host, *account("0.6", "9899.5")))
+    assert [p.booked_size for p in host.book.positions] == [D("0.6")]
+    host.run(20.0, answer=quiet_venue(host, *account("1", "9899.5")))
+    assert [p.booked_size for p in host.book.positions] == [D("0.6"), D("0.4")]
+
+
 def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
     """The owner has a BTC, too. A copy of the store is made, our position is sold, and the copy is put back."""
     host = Host()
