@@ -45,9 +45,11 @@ def _sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> No
     trades += [f for f in told if f.kind not in UNDOING and _without_row(d, f.venue_order_id, product_id)]
     if any(_without_row(d, d.book.orders[key].venue_order_id, product_id) for key in d.book.unbooked):
         return
-    del d.rowless[product_id]
     sales = [fill for fill in trades if fill.side is Side.SELL]
     left = 2 * sum((f.base_size for f in sales), ZERO) - sum((f.base_size for f in trades), ZERO)
+    if left <= ZERO:
+        return  # kept: what they bought may be sold by such an order later
+    del d.rowless[product_id]
     held = [p for p in d.book.positions.values() if p.product_id == product_id and p.booked_size > ZERO]
     for position in sorted(held, key=lambda p: -p.opened_s):
         size = min(left, position.booked_size)

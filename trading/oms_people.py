@@ -244,6 +244,7 @@ def _take_in(
     d: Desk, event_id: str, product_id: str, size: Decimal, price: Decimal, plan: ExitPlan, name: str, cause: str
 ) -> str:
     position_id = derived_id("adopted", event_id)
+    d.rowless.pop(product_id, None)  # what orders without a row have bought is a position's now
     d.book.adopt_position(position_id, product_id, plan, name, price, d.now.venue_s)
     adopt_coins(d, d.book.positions[position_id], size, price, event_id)
     d.book.put_flow(

@@ -333,3 +333,21 @@ def test_what_orders_without_a_row_bought_and_sold_again_cuts_no_position() -> N
     host.run(1.0)
     host.answer_query(QueryKind.FILLS, made)
     assert host.book.positions[0].booked_size == D(1)
+
+
+def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_position() -> None:
+    """`smoke --order` beside the bot: it buys, and sells again a while later."""
+    host = Host().active()
+    place = host.bought("1")
+    bought = evolve(listing(place, "v8", "filled", "1"), client_order_id="bh-abcd-other")
+    made = fill(place, "v8", "e8", "1", "100")
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, bought)
+    host.answer_query(QueryKind.FILLS, made)
+    host.answer_query(QueryKind.BALANCES, *account("2", "9799"))
+    sale = evolve(bought, venue_order_id="v9", client_order_id="bh-abcd-sale", side=Side.SELL)
+    host.run(40.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, bought, sale)
+    sold = evolve(made, venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL)
+    host.answer_query(QueryKind.FILLS, made, sold)
+    assert host.book.positions[0].booked_size == D(1)
