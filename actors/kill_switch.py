@@ -63,7 +63,7 @@ class KillSwitchActor(MachineActor):
         except OSError:
             self._seen = ""
             return
-        seen = f"file:{found.st_ino}:{found.st_mtime_ns}"
+        seen = fences.kill_file_id(found)
         if seen == self._seen:
             return
         said = self._two_files.said_in_file()

@@ -67,7 +67,8 @@ class TwoFileStore:
                 raise KeyError(f"the kill switch has no row {save.table}/{save.key}")
             rows[save.key] = save.row
         record = rows.get(RECORD)
-        closes = bool(record and (record.get("engaged") or record.get("paused")))
+        rearms = FILE in rows and not rows[FILE].get("live", True)
+        closes = not rearms and bool(record and (record.get("engaged") or record.get("paused")))
         self._owed = {**self._owed, **rows}
         if self.retry() or closes:
             return

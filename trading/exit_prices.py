@@ -94,7 +94,9 @@ class ExitPrices:
     def last(self, product_id: str) -> Price | None:
         """The newest price there ever was, however old: for exits that need a limit and no deciding quote."""
         quote = self._quotes.get(product_id)
-        return self._rest.get(product_id) or (price_of(quote) if quote is not None and quote.bid > 0 else None)
+        known = [price_of(quote)] if quote is not None and quote.bid > 0 else []
+        known += [self._rest[product_id]] if product_id in self._rest else []
+        return max(known, key=lambda price: price.received_boot_s, default=None)
 
     def answered(self, page: Page, now: Instant) -> None:
         """A partial page is no answer."""

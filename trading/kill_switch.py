@@ -9,7 +9,7 @@ since this store never fails and this role is never parked.
 What its shell is asked for (`io`): `SweepOrdered` when engaged (list and cancel what is ours until twice empty >= 5 s
 apart, then every 10 s until `until_boot_s`; a repeated order only moves the end), answered by `SweepReport` after each
 pass; `StopSweep` after a re-arming. The shell tells of the file (inotify, or a look each second) by `Engage` with
-source "file" and command id `file:<inode>:<mtime_ns>`; of BULKHEAD_KILL_SWITCH=1 with id `env:<run number>`.
+source "file" and command id `file:<inode>:<ctime_ns>`; of BULKHEAD_KILL_SWITCH=1 with id `env:<run number>`.
 
 Commands are deduplicated by their id, durably: a repeated Engage after a re-arming is not a second kill.
 """

@@ -143,6 +143,7 @@ class OmsMachine(QuietMachine):
         horizon = after_reboot(intent.horizon_boot_s, intent.saved_boot_s, d.now)
         if horizon != intent.horizon_boot_s:
             # In memory only: the intent's row is a fact. A further restart begins it anew once more, which is late enough.
+            d.book.as_saved[key] = intent
             order = evolve(order, intent=evolve(intent, horizon_boot_s=horizon, saved_boot_s=d.now.boot_s))
             d.book.orders[key] = order
         if order.unknown and (order.unknown_since_boot_s or 0.0) > d.now.boot_s:

@@ -37,6 +37,9 @@ class Book:
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
+        self.as_saved: dict[
+            str, Intent
+        ] = {}  # of orders whose intent in memory has another horizon: a reboot came between
         self.working: dict[str, None] = {}
         self.unbooked: dict[str, None] = {}
         self.by_venue_id: dict[str, str] = {}

@@ -23,7 +23,7 @@ from trading.messages.control import (
     OperatorOrder,
 )
 from trading.messages.decisions import Admitted, ExitOrder, Stale
-from trading.messages.orders import Balance, CancelOrders, Query, QueryKind
+from trading.messages.orders import Balance, CancelOrders, Query, QueryKind, VenueFill
 from trading.money import Realised
 from trading.oms_book import Book
 from trading.oms_settings import OmsSettings
@@ -148,6 +148,7 @@ class Desk:
     flattened: dict[str, list[str]] = field(factory=dict)
     flatten_orders: dict[str, OperatorOrder] = field(factory=dict)
     adoptions: dict[str, OperatorOrder] = field(factory=dict)
+    rowless: dict[str, list[VenueFill]] = field(factory=dict)
     pass_: Pass | None = None
     pass_n: int = 0
     pass_at: float = 0.0

@@ -16,12 +16,12 @@ from trading.oms_desk import Desk, WaitingExit
 from trading.oms_fills import is_dust
 from trading.oms_orders import note_submitted, want_cancel
 from trading.oms_rows import Position
-from trading.order_rules import round_price
+from trading.order_rules import most_at_once, round_price
 from trading.orders import Intent, Order
 from trading.product import Product
 from trading.reduces_only import Holdings, StandingExit, reducible_size, too_many_unknown
 from trading.settle import end_time_s
-from trading.values import ZERO, Purpose, Side, client_order_id, derived_id, floor_to_increment, plain
+from trading.values import ZERO, Purpose, Side, client_order_id, derived_id, plain
 
 
 def exit_ordered(d: Desk, message: ExitOrder) -> None:
@@ -30,7 +30,7 @@ def exit_ordered(d: Desk, message: ExitOrder) -> None:
     if known is not None:
         _verdict(d, message, "admitted", admitted=True)
         return
-    refusal = _closed(d, message)
+    refusal = _closed(d, message) or _used_up(d, message)
     if refusal is not None:
         d.waiting.pop(message.exit_id, None)
         _refuse(d, message, refusal)
@@ -83,6 +83,15 @@ def _closed(d: Desk, message: ExitOrder) -> Denied | None:
     return None
 
 
+def _used_up(d: Desk, message: ExitOrder) -> Denied | None:
+    """An order of this id was adopted without its row (an older copy of the book was put back): the next number is its own."""
+    if client_order_id(d.tag, message.exit_id) not in d.book.orders:
+        return None
+    position = d.book.positions[message.position_id]
+    d.book.put_position(evolve(position, exit_n=max(position.exit_n, message.n + 1)))
+    return denied("exit_id_used", n=message.n)
+
+
 def _place(d: Desk, message: ExitOrder) -> Denied | None:
     position = d.book.positions[message.position_id]
     standing = standing_exits(d, position.position_id)
@@ -91,7 +100,7 @@ def _place(d: Desk, message: ExitOrder) -> Denied | None:
     room = reducible(d, position)
     size = min(message.base_size, room) if d.protections.reduces_only else message.base_size
     product = d.products.get(position.product_id)
-    size = floor_to_increment(size, product.base_increment) if product else size
+    size = most_at_once(product, size, message.limit_price) if product else size
     if size <= ZERO:
         return denied("nothing_to_reduce", asked=message.base_size, may_reduce=room)
     if _below_minimum(d, product, size, message.limit_price):
@@ -305,13 +314,14 @@ def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> list[
         bid = bids.get(position.product_id)
         product = d.products.get(position.product_id)
         size = reducible(d, position)
-        if product is not None:
-            size = floor_to_increment(size, product.base_increment)
-        if bid is None or size <= ZERO:
+        if bid is None:
             continue
         price = bid * (1 - d.settings.flatten_slippage_pct / 100)
         if product is not None:
             price = round_price(product, Side.SELL, price)
+            size = most_at_once(product, size, price)
+        if size <= ZERO:
+            continue
         intent_id = derived_id("flatten", command_id, position.position_id)
         if intent_id in d.book.by_intent:
             continue

@@ -8,7 +8,7 @@ from decimal import Decimal
 from attrs import evolve
 
 from trading.fees import sellable_size
-from trading.ledger import ADOPTED, EXTERNAL, Fill
+from trading.ledger import ADOPTED, EXTERNAL, Close, Fill
 from trading.messages.orders import VenueFill, VenueStatus
 from trading.oms_desk import ROLE, Desk
 from trading.oms_measure import note_booked
@@ -19,6 +19,7 @@ from trading.reconcile import new_fills
 from trading.values import ZERO, Purpose, Side, derived_id, plain
 
 STOPS = ("stop", "trail")
+UNDOING = ("REVERSAL", "CORRECTION")
 
 
 def book_listed(d: Desk, items: Iterable[object]) -> int:
@@ -31,7 +32,43 @@ def book_listed(d: Desk, items: Iterable[object]) -> int:
     found = new_fills(known, owners, fills)
     for owner, fill in found:
         _book(d, owner.intent.client_order_id, fill)
+    for product_id in dict.fromkeys(owner.intent.product_id for owner, _ in found if owner.intent.external):
+        _sold_without_row(d, product_id, [fill for _, fill in found])
     return len(found)
+
+
+def _sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> None:
+    """What orders of ours without a row have sold, beyond what such orders bought, came from positions of this book: it is an
+    older copy that was put back, or an exit came to light after its position was rebuilt. Judged when all is booked.
+    """
+    trades = d.rowless.setdefault(product_id, [])
+    trades += [f for f in told if f.kind not in UNDOING and _without_row(d, f.venue_order_id, product_id)]
+    if any(_without_row(d, d.book.orders[key].venue_order_id, product_id) for key in d.book.unbooked):
+        return
+    sales = [fill for fill in trades if fill.side is Side.SELL]
+    left = 2 * sum((f.base_size for f in sales), ZERO) - sum((f.base_size for f in trades), ZERO)
+    if left <= ZERO:
+        return  # kept: what they bought may be sold by such an order later
+    del d.rowless[product_id]
+    held = [p for p in d.book.positions.values() if p.product_id == product_id and p.booked_size > ZERO]
+    for position in sorted(held, key=lambda p: -p.opened_s):
+        size = min(left, position.booked_size)
+        if size <= ZERO:
+            return
+        left -= size
+        unit_usd = (position.cost_usd + position.fees_usd) / position.booked_size
+        earned = sum((f.price * f.base_size - f.fee_usd for f in sales), ZERO) / sum((f.base_size for f in sales), ZERO)
+        key = f"sold:{sales[-1].entry_id}:{position.position_id}"
+        close = Close(
+            fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].trade_time_s
+        )
+        d.book.keep_closes(position.position_id, product_id, (close,))
+        reduce_externally(d, position, size, "an order of ours that has no row in this book sold them")
+
+
+def _without_row(d: Desk, venue_order_id: str | None, product_id: str) -> bool:
+    order = d.book.find(None, venue_order_id)
+    return order is not None and order.intent.external and order.intent.product_id == product_id
 
 
 def _book(d: Desk, client_order_id: str, told: VenueFill) -> None:
@@ -40,8 +77,7 @@ def _book(d: Desk, client_order_id: str, told: VenueFill) -> None:
     key = f"{told.entry_id}:{told.trade_id}"
     if key in d.book.fills:  # simulation only: dedupe is out
         key = f"{key}:{len(d.book.fills)}"
-    plain_fill = told.kind not in ("REVERSAL", "CORRECTION")
-    booked = order.booked_size + (told.base_size if plain_fill else ZERO)
+    booked = order.booked_size + (ZERO if told.kind in UNDOING else told.base_size)
     task = d.task(client_order_id)
     seen_since = task.fills_since
     order = evolve(order, booked_size=booked)
@@ -195,7 +231,8 @@ def adopt_coins(d: Desk, position: Position, size: Decimal, price: Decimal, comm
 
 def reduce_externally(d: Desk, position: Position, size: Decimal, cause: str) -> None:
     """Coins that we booked are not in the account: they left by another hand, at cost, and a person is told."""
-    event_id = derived_id("external", position.position_id, plain(position.booked_size), plain(size))
+    so_far = (plain(position.booked_size), plain(position.sold_size))
+    event_id = derived_id("external", position.position_id, *so_far, plain(size))
     _by_hand(d, position, Side.SELL, size, position.average_price, EXTERNAL, event_id)
     d.book.put_flow(
         Flow(

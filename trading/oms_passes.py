@@ -24,7 +24,7 @@ from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus
 from trading.reconcile import compare_balances, compare_orders, totals
 from trading.settle import ASK_PATIENCE_S
-from trading.values import ZERO, derived_id, plain
+from trading.values import ZERO, Side, derived_id, plain
 
 STAGES = ("orders", "fills", "balances")
 CENT = Decimal("0.01")
@@ -168,7 +168,8 @@ def _orders_since(d: Desk) -> float:
         return d.now.venue_s - max(d.settings.cooldowns.stop_s, 2.0 * d.settings.settle.last_word_s * d.now.speed)
     oldest = min((o.intent.saved_s for o in d.book.open_orders()), default=d.now.venue_s)
     since = min(oldest - 60.0, _cursor(d) - d.settings.fills_overlap_s)
-    return max(since, d.now.venue_s - d.settings.retain_s + d.settings.fills_overlap_s)
+    # What `recover` loads is bounded from the cursor too (`retire`): an old copy that was put back asks for all since then.
+    return max(since, min(d.now.venue_s, _cursor(d)) - d.settings.retain_s + d.settings.fills_overlap_s)
 
 
 def page(d: Desk, message: Page) -> None:
@@ -176,6 +177,10 @@ def page(d: Desk, message: Page) -> None:
     asked = d.queries.pop(message.query_id, None)
     if asked is None:
         return
+    if d.catalog is not None and d.catalog.other_account:
+        message = evolve(
+            message, complete=False, error="the key is of another account, whose orders and coins are not ours"
+        )
     complete = message.complete or not d.protections.complete_pages
     if asked.what == "ask":
         asked_answered(d, asked.key, message.query_id, message.items, complete=message.complete)
@@ -312,7 +317,8 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
 
 
 def _shortfalls(d: Desk, short: Mapping[str, tuple[Decimal, Decimal]]) -> tuple[int, Decimal]:
-    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it: it left by another hand.
+    """Less of a coin than we booked, twice, >= 5 s apart, with nothing unknown or unbooked in it, nor a sale that may have
+    filled and is listed late: it left by another hand.
 
     How many were closed by this pass, and what they were worth in USD.
     """
@@ -349,7 +355,12 @@ def _unsettled(d: Desk, currency: str) -> bool:
     keys = [*d.book.working, *d.book.unbooked]
     return any(
         o.intent.product_id.partition("-")[0] == currency
-        and (o.unknown or o.unbooked_size > ZERO or o.status is OrderStatus.SUBMITTED)
+        and (
+            o.unknown
+            or o.unbooked_size > ZERO
+            or o.status is OrderStatus.SUBMITTED
+            or (o.intent.side is Side.SELL and not o.status.terminal)
+        )
         for o in (d.book.orders[key] for key in keys)
     )
 

@@ -153,6 +153,8 @@ def _flatten(d: Desk, message: OperatorOrder) -> None:
         del d.flattens[message.command_id]
     d.flatten_orders[message.command_id] = message
     if not begin_flatten(d, message):
+        if any(order.intent.side is Side.SELL and order.cancel_reason for order in d.book.open_orders()):
+            return  # an exit that is being cancelled (by a kill) still holds the coins: the operator repeats it
         done(d, message, True, "there is nothing to sell: no position above dust that is not already being left")
 
 
@@ -206,9 +208,13 @@ def _not_foreign(d: Desk, message: OperatorOrder, currency: str, size: Decimal) 
 
 
 def _foreign(d: Desk, currency: str) -> Decimal:
-    """Of the last complete page, what is not in the book now: two adoptions by one page are not given the same coins."""
-    total = d.balances.totals.get(currency, ZERO) if d.balances is not None else ZERO
-    return max(ZERO, total - d.book.booked_by_currency().get(currency, ZERO))
+    """Of the last complete page, what was foreign then and is not in the book now: coins that we have sold since are no one's,
+    and two adoptions by one page are not given the same coins.
+    """
+    if d.balances is None:
+        return ZERO
+    now = d.balances.totals.get(currency, ZERO) - d.book.booked_by_currency().get(currency, ZERO)
+    return max(ZERO, min(now, d.balances.gap.foreign.get(currency, ZERO)))
 
 
 def adoption_priced(d: Desk, command_id: str, items: tuple[object, ...]) -> None:
@@ -238,6 +244,7 @@ def _take_in(
     d: Desk, event_id: str, product_id: str, size: Decimal, price: Decimal, plan: ExitPlan, name: str, cause: str
 ) -> str:
     position_id = derived_id("adopted", event_id)
+    d.rowless.pop(product_id, None)  # what orders without a row have bought is a position's now
     d.book.adopt_position(position_id, product_id, plan, name, price, d.now.venue_s)
     adopt_coins(d, d.book.positions[position_id], size, price, event_id)
     d.book.put_flow(
@@ -287,7 +294,7 @@ def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
                 target_pct=d.settings.adopt_target_pct,
                 hold_s_max=d.settings.adopt_hold_s,
             )
-            event_id = f"{adoption_id(d)}:{product_id}:{plain(books.size)}"
+            event_id = f"{adoption_id(d)}:{product_id}:{len(book.flows)}"  # one of its own for each: flows only grow
             _take_in(d, event_id, product_id, size, books.average_price, plan, "run", "--adopt-from-venue")
             taken.append(f"{product_id} {plain(size)} at {plain(books.average_price)}")
     text = f"positions rebuilt from the venue: {', '.join(taken) or 'none'}"

@@ -49,7 +49,7 @@ def _open(book: Book, position_id: str | None) -> bool:
 
 
 def _retire_order(book: Book, key: str, order: Order) -> None:
-    intent = order.intent
+    intent = book.as_saved.pop(key, order.intent)
     book.save_order(order, live=False)
     book.save("intents", intent.intent_id, to_row(intent), live=False)
     del book.orders[key]

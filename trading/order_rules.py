@@ -38,6 +38,13 @@ def size_for_spend(product: Product, spend_usd: Decimal, price: Decimal, fee_rat
     return round_size(product, spend_usd / ((1 + fee_rate) * price))
 
 
+def most_at_once(product: Product, size: Decimal, price: Decimal) -> Decimal:
+    """`size`, or as much of it as one order may have at `price`: what is held may be more (adopted, or risen in price)."""
+    for most in (product.base_size_max, product.quote_size_max / price):
+        size = min(size, most) if most > ZERO else size
+    return round_size(product, size)
+
+
 def size_min(product: Product, price: Decimal, fee_rate: Decimal = ZERO) -> Decimal:
     """The smallest base size the product takes at `price`, with `quote_size_min` still met after fee."""
     if price <= ZERO:

@@ -153,9 +153,15 @@ class Asker:
                 raise NoAnswerError(error)
         raise NoAnswerError(error)
 
-    def pages(self, path: str, params: dict[str, Any], read: Parser[wire_pages.Listing[Answer]]) -> list[Answer]:
-        """Every page of a private listing."""
-        found: list[Answer] = []
+    def pages(
+        self,
+        path: str,
+        params: dict[str, Any],
+        read: Parser[wire_pages.Listing[Answer]],
+        found: list[Answer] | None = None,
+    ) -> list[Answer]:
+        """Every page of a private listing. found: filled page by page, for who can use what was read before a NoAnswerError."""
+        found = [] if found is None else found
         cursors: set[str] = set()
         asking = dict(params)
         for _ in range(PAGES_MAX):
@@ -210,15 +216,20 @@ def _orders(query: Query, asker: Asker) -> list[VenueOrder]:
     if query.since_s is not None:
         listings.append({"start_date": [utc_text(query.since_s)]})
     found: dict[str, VenueOrder] = {}
-    for number, filters in enumerate(listings):
+    for filters in listings:
         listed = asker.pages("/orders/historical/batch", {**base, **filters}, wire_pages.order_page)
-        if number == 0 and len(listed) >= OPEN_LISTED_MAX:
-            raise NoAnswerError(f"{len(listed)} OPEN orders: the venue's listing may end there")
+        refuse_cut_listing(filters.get("order_status", ()), listed)
         for order in listed:
             known = found.get(order.venue_order_id)
             if known is None or VenueStatus(order.status).rank >= VenueStatus(known.status).rank:
                 found[order.venue_order_id] = order
     return list(found.values())
+
+
+def refuse_cut_listing(statuses: Sequence[str], listed: Sequence[VenueOrder]) -> None:
+    """NoAnswerError for a listing of OPEN orders, of whomever, that is as long as the venue makes one: ours may be behind it."""
+    if "OPEN" in statuses and len(listed) >= OPEN_LISTED_MAX:
+        raise NoAnswerError(f"{len(listed)} OPEN orders: the venue's listing may end there")
 
 
 def _order(query: Query, asker: Asker) -> list[VenueOrder]:

@@ -20,7 +20,7 @@ from attrs import evolve, field, frozen
 from exchange.coinbase.clock_check import ClockCheck, ClockSettings
 from exchange.coinbase.exchange_health import Effect as ExchangeEffect
 from exchange.coinbase.exchange_health import ExchangeHealth, ExchangeStatusSettings
-from exchange.coinbase.key_check import FINGERPRINTS, NOT_CHECKED, KeyFault, key_faults
+from exchange.coinbase.key_check import FINGERPRINTS, NOT_CHECKED, OTHER_ACCOUNT, KeyFault, key_faults
 from trading.machine import (
     Effect,
     Effects,
@@ -325,6 +325,7 @@ class CatalogMachine(QuietMachine):
             entries_closed=closed,
             kill_wanted=standing.effect is ExchangeEffect.KILL,
             size_multiplier=self.settings.exchange.clamp_multiplier if clamped else 1.0,
+            other_account=any(fingerprint == OTHER_ACCOUNT for fingerprint, _ in faults),
         )
         changed = new != self._snapshot or self._snapshot.n == 0
         if changed:

@@ -165,6 +165,11 @@ def engage_kill_file(run_folder: Path, *, cause: str, name: str, source: str, da
         _sync_folder(data)  # it exists, and existing is all that counts
 
 
+def kill_file_id(found: os.stat_result) -> str:
+    """Names one putting of the file into its place: ctime moves with every rename, link and copy; mtime and inode may come back."""
+    return f"file:{found.st_ino}:{found.st_ctime_ns}"
+
+
 def clear_kill(run_folder: Path, record: KillRecord, data_folder: Path | None = None) -> None:
     """Re-arm: record first, then the file; whatever happens in between, one of them still says engaged."""
     data = data_folder or run_folder.parent

@@ -319,6 +319,7 @@ class GatewayMachine(QuietMachine):
                 products={product.product_id: product for product in message.products},
                 fetched_boot_s=message.fetched_boot_s,
                 entries_closed=closed,
+                other_account=message.other_account,
             )
         return ()
 

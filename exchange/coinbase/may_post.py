@@ -6,7 +6,7 @@ before the bytes leave (protocol section 2).
     exit         kill, drain, product
     flatten      drain, product; and it is an IOC
 
-All of them: bound to this gateway incarnation, now < send_by, and a body that cannot rest for ever nor break its
+All of them: bound to this gateway incarnation, now < send_by, a key of this data dir's account, and a body that cannot rest for ever nor break its
 product's increments and minima. Entries: a quote that is young enough. The budget is the machine's to spend, at dispatch.
 """
 
@@ -43,6 +43,7 @@ class VenueFacts:
     products: Mapping[str, Product] = field(factory=dict)
     fetched_boot_s: float | None = None
     entries_closed: str = ""
+    other_account: bool = False
 
 
 @frozen(kw_only=True)
@@ -84,6 +85,8 @@ def may_post(
         return _no("late", f"{late_s:.3f} s after its send-by")
     if facts.placing_closed:
         return _no(facts.placing_closed)
+    if facts.venue.other_account:
+        return _no("other_account", "the key is of another account than this data dir")
     return (
         _fenced(order, facts, settings, protections)
         or _unfit(order, protections)

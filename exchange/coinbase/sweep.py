@@ -19,7 +19,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from exchange.coinbase import wire, wire_pages
-from exchange.coinbase.asking import ORDERS_PER_PAGE, Asker, NoAnswerError, SharedBudgets
+from exchange.coinbase.asking import ORDERS_PER_PAGE, Asker, NoAnswerError, SharedBudgets, refuse_cut_listing
 from exchange.coinbase.budgets import Budgets, BudgetSettings, Rate, RateClass
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
@@ -87,13 +87,14 @@ class _Sweeper:
             for statuses in LISTINGS:
                 asker = self.asker(deadline)
                 params: dict[str, Any] = {"order_status": list(statuses), "limit": ORDERS_PER_PAGE}
+                orders: list[VenueOrder] = []
                 try:
-                    orders = asker.pages("/orders/historical/batch", params, wire_pages.order_page)
+                    asker.pages("/orders/historical/batch", params, wire_pages.order_page, orders)
+                    refuse_cut_listing(statuses, orders)
                 except NoAnswerError as error:
                     found.complete, found.error = False, str(error)
                     found.retry_after_s = asker.tally.retry_after_s
                     found.failed = found.failed or asker.tally.requests > 0
-                    continue
                 for order in orders:
                     if is_ours(order.client_order_id, self.tag) and not VenueStatus(order.status).terminal:
                         found.ours[order.venue_order_id] = order

@@ -112,6 +112,7 @@ def test_a_key_that_can_transfer_or_is_not_ours_closes_entries(account: Account,
     catalog.answer(QueryKind.ACCOUNT, account)
     assert catalog.snapshot.entries_closed
     assert catalog.standing() == [fingerprint]
+    assert catalog.snapshot.other_account is (fingerprint == "catalog:other_account")
     catalog.tell(Woke("ask:account"), later(3600))
     catalog.answer(QueryKind.ACCOUNT, ACCOUNT, now=later(3600))
     assert not catalog.snapshot.entries_closed

@@ -183,6 +183,7 @@ CLOSINGS: dict[str, tuple[dict[str, Any], set[Purpose]]] = {
     "no metadata": ({"venue": VenueFacts()}, {Purpose.ENTRY}),
     "old metadata": ({"venue": VenueFacts({"BTC-USD": BTC}, NOW.boot_s - 903.0)}, {Purpose.ENTRY}),
     "unknown product": ({"venue": VenueFacts({}, NOW.boot_s)}, {Purpose.ENTRY}),
+    "another account": ({"venue": VenueFacts({"BTC-USD": BTC}, NOW.boot_s, other_account=True)}, set(Purpose)),
     "exchange incident": ({"venue": VenueFacts({"BTC-USD": BTC}, NOW.boot_s, "incident")}, {Purpose.ENTRY}),
     **{
         flag: ({"venue": VenueFacts({"BTC-USD": attrs.evolve(BTC, **{flag: True})}, NOW.boot_s)}, set(Purpose))

@@ -128,6 +128,35 @@ def test_a_failed_listing_is_not_empty_and_what_was_listed_is_cancelled_all_the_
     assert "http_403" in told[0].error
 
 
+def test_what_the_first_pages_list_is_cancelled_although_the_next_page_never_comes() -> None:
+    book = Book(("v1", "bh-test-a", "OPEN"))
+
+    def paged(request: Request, answer: Answer) -> bool:
+        if "OPEN" not in request.query.get("order_status", []) or book.canceled:
+            return False
+        if "cursor" in request.query:
+            answer.text(429, "", {"Retry-After": "30"})
+        else:
+            row = {**ORDER, "order_id": "v1", "client_order_id": "bh-test-a", "status": "OPEN"}
+            answer.json({"orders": [row], "has_next": True, "cursor": "2"})
+        return True
+
+    book.trouble = paged
+    last, _ = swept(book, 1.0)
+    assert book.canceled == ["v1"]
+    assert not last.clean
+
+
+def test_a_thousand_open_orders_of_others_may_hide_ours_so_neither_sweep_nor_listing_calls_it_clean() -> None:
+    book = Book(*((f"v{n}", f"by-hand-{n}", "OPEN") for n in range(1000)))
+    last, told = swept(book, 1.5)
+    assert not last.clean and not book.canceled
+    assert "may end there" in told[0].error
+    with Venue(book) as venue:
+        found = list_ours(venue.endpoints, KEY, "test", boot_s() + 3.0)
+    assert (found.complete, found.orders) == (False, ())
+
+
 def test_without_network_it_keeps_trying_and_is_clean_when_the_venue_answers_again() -> None:
     book = Book(("v1", "bh-test-a", "OPEN"))
 

@@ -309,6 +309,20 @@ def test_a_rest_quote_may_decide_an_exit_for_five_seconds():
     assert orders(other.handle(partial, at(2))) == [], "a partial page is no answer"
 
 
+def test_without_a_deciding_quote_the_limit_is_the_newest_price_not_the_last_answer_by_rest():
+    """An answer by REST of an outage hours ago; the feed came back, fell with the market and is silent again."""
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    item = BestBidAsk(product_id="BTC-USD", bid=D("99.9"), ask=D("100.1"), exchange_s=T0 + 2)
+    page = Page(query_id="q", kind=QueryKind.BEST_BID_ASK, complete=True, items=(item,), answered_boot_s=BOOT0 + 2)
+    machine.handle(page, at(2))
+    for second in range(3600, 3610):
+        machine.on_quote(quote(95, at(second)), at(second))
+    command = OperatorOrder(command_id="x", verb="exit", name="ann", cause="enough", args=(("symbol", "BTC-USD"),))
+    [sale] = orders(machine.handle(command, at(3700)))
+    assert sale.limit_price < 95, "a limit of an hour ago would be far above the market and fill never"
+
+
 def test_a_post_only_product_is_left_at_the_ask_and_a_person_told():
     machine = exits()
     machine.handle(evolve(catalog_of((), at()), products=(product(post_only=True),)), at())

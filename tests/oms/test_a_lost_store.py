@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from attrs import evolve
 
 from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, page_of, update
@@ -12,7 +14,7 @@ from tests.oms.talk import (
 )
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
-from trading.messages.decisions import Refused
+from trading.messages.decisions import ExitVerdict, Refused
 from trading.messages.orders import Balance, OutcomeKind, PlaceOrder, Query, QueryKind
 from trading.oms_settings import OmsSettings
 from trading.values import Side, client_order_id
@@ -221,3 +223,131 @@ def test_a_loss_of_today_counts_again_after_the_book_was_taken_from_the_venue() 
     assert host.book.positions == ()
     assert host.book.realised_today_usd == D("-11.0"), "ten of price, two fees of a half"
     assert [usd for _, usd in host.book.counters.realised] == [D("-11.0")]
+
+
+def account(coins: str, usd: str) -> tuple[Balance, ...]:
+    rows = (("USD", D(usd)), ("BTC", D(coins)))
+    return tuple(Balance(currency=currency, available=size, hold=D(0)) for currency, size in rows)
+
+
+def test_what_comes_back_to_the_account_while_a_book_is_rebuilt_is_adopted_beside_what_was() -> None:
+    """A balance that lags behind, or coins that return: a second adoption under the id of the first would end oms at every start."""
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=account("0.6", "9899.5"))
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(20.0, answer=quiet_venue(host, *account("0.6", "9899.5")))
+    assert [p.booked_size for p in host.book.positions] == [D("0.6")]
+    host.run(20.0, answer=quiet_venue(host, *account("1", "9899.5")))
+    assert [p.booked_size for p in host.book.positions] == [D("0.6"), D("0.4")]
+
+
+def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
+    """The owner has a BTC, too. A copy of the store is made, our position is sold, and the copy is put back."""
+    host = Host()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile(balances=account("1", "10000"))
+    host.bought("1")
+    position_id = host.book.positions[0].position_id
+    host.run(31.0, answer=quiet_venue(host, *account("2", "9899.5")))
+    copy = deepcopy(host.store)
+    host.tell(exit_order(host, position_id, "1", "95"))
+    sale = host.last(PlaceOrder)
+    host.store = copy
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.answer_query(QueryKind.ORDERS, listing(sale, "v2", "filled" if size == "1" else "canceled", size))
+    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", size, "95", at_s=host.now.venue_s))
+    host.answer_query(QueryKind.BALANCES, *account(str(2 - D(size)), "9994"))
+    return host, position_id
+
+
+def test_what_an_exit_without_a_row_has_sold_is_not_sold_again_from_the_owners_coins() -> None:
+    host, position_id = restored_after_a_sale()
+    host.run(20.0, answer=quiet_venue(host, *account("1", "9994")))
+    assert host.book.positions == ()
+    assert host.book.realised_today_usd == D("-6"), "bought at 100, sold at 95, with two fees"
+    before = len(host.all(PlaceOrder))
+    host.tell(exit_order(host, position_id, "1", "90", n=0))
+    host.run(3.0, answer=quiet_venue(host, *account("1", "9994")))
+    assert len(host.all(PlaceOrder)) == before
+    assert [(f.currency, f.size) for f in host.book.foreign] == [("BTC", D(1))]
+
+
+def test_the_number_of_an_exit_whose_row_is_lost_is_used_up() -> None:
+    """The venue would answer the same id with the old order, whose fills are booked: the rest could never be sold."""
+    host, position_id = restored_after_a_sale("0.4")
+    known = {p.client_order_id for p in host.all(PlaceOrder)}
+    assert host.book.positions[0].booked_size == D("0.6")
+    host.tell(exit_order(host, position_id, "0.6", "90", n=0))
+    assert {p.client_order_id for p in host.all(PlaceOrder)} == known
+    assert (host.last(ExitVerdict).code, host.book.positions[0].exit_n) == ("exit_id_used", 1)
+    host.tell(exit_order(host, position_id, "0.6", "90", n=1))
+    assert host.last(PlaceOrder).client_order_id not in known
+    assert host.last(PlaceOrder).body.base_size == D("0.6")
+
+
+def test_a_copy_of_the_store_that_is_days_old_asks_for_all_orders_since_then() -> None:
+    host = Host().active()
+    read_to_s = host.machine.desk.book.meta.cursor_s
+    host.boot_s += 3 * 86_400.0
+    host.crash()
+    host.greet()
+    since_s = host.queries(QueryKind.ORDERS)[-1].since_s
+    assert since_s is not None and read_to_s is not None and since_s <= read_to_s
+
+
+def test_an_exit_that_is_listed_after_its_position_was_rebuilt_is_not_made_good_with_the_owners_coins() -> None:
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=account("2", "9899.5"))
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(32.0, answer=quiet_venue(host, *account("2", "9899.5")))
+    assert host.book.positions[0].booked_size == D(1)
+    sale = evolve(shown[0], venue_order_id="v9", client_order_id="bh-abcd-late", side=Side.SELL)
+    sold = evolve(made[0], venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL, price=D(95))
+    told = {QueryKind.ORDERS: (*shown, sale), QueryKind.FILLS: (*made, sold), QueryKind.BALANCES: account("1", "9994")}
+
+    def answer(send):
+        kind = getattr(send.message, "kind", None)
+        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
+
+    host.run(20.0, answer=answer)
+    assert host.book.positions == ()
+
+
+def test_what_orders_without_a_row_bought_and_sold_again_cuts_no_position() -> None:
+    """A copy that is put back knows one position; another was bought and sold since."""
+    host = Host().active()
+    place = host.bought("1")
+    bought = evolve(listing(place, "v8", "filled", "1"), client_order_id="bh-abcd-other")
+    sale = evolve(bought, venue_order_id="v9", client_order_id="bh-abcd-sale", side=Side.SELL)
+    made = fill(place, "v8", "e8", "1", "100")
+    sold = evolve(made, venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL)
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, sale, bought)
+    host.answer_query(QueryKind.FILLS, sold)
+    assert host.book.positions[0].booked_size == D(1), "the purchase is not booked yet: nobody knows"
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, made)
+    assert host.book.positions[0].booked_size == D(1)
+
+
+def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_position() -> None:
+    """`smoke --order` beside the bot: it buys, and sells again a while later."""
+    host = Host().active()
+    place = host.bought("1")
+    bought = evolve(listing(place, "v8", "filled", "1"), client_order_id="bh-abcd-other")
+    made = fill(place, "v8", "e8", "1", "100")
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, bought)
+    host.answer_query(QueryKind.FILLS, made)
+    host.answer_query(QueryKind.BALANCES, *account("2", "9799"))
+    sale = evolve(bought, venue_order_id="v9", client_order_id="bh-abcd-sale", side=Side.SELL)
+    host.run(40.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, bought, sale)
+    sold = evolve(made, venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL)
+    host.answer_query(QueryKind.FILLS, made, sold)
+    assert host.book.positions[0].booked_size == D(1)

@@ -10,8 +10,10 @@ from tests.oms.host import (
     D,
     Host,
     approval,
+    exit_order,
     fill,
     listing,
+    outcome,
     page_of,
     update,
 )
@@ -23,6 +25,7 @@ from tests.oms.talk import (
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import (
+    CatalogSnapshot,
     CommandDone,
     KillSnapshot,
     OperatorOrder,
@@ -34,6 +37,7 @@ from trading.messages.orders import (
     CancelOrders,
     FeedReset,
     Hello,
+    OutcomeKind,
     PlaceOrder,
     QueryKind,
 )
@@ -228,6 +232,36 @@ def test_two_adoptions_by_one_balance_page_are_not_given_the_same_coins() -> Non
         host.tell(page_of(query, bid))
     assert [(done.command_id, done.ok) for done in host.all(CommandDone)] == [("a1", True), ("a2", False)]
     assert [position.booked_size for position in host.book.positions] == [D(1)]
+
+
+def test_a_key_of_another_account_cuts_no_position_and_sells_nothing_there() -> None:
+    host = Host().active()
+    host.bought("1")
+    host.tell(CatalogSnapshot(n=1, products=(), fees=None, fetched_boot_s=host.boot_s, other_account=True))
+    host.crash()
+    host.tell(KillSnapshot(n=2, engaged=False))
+    host.tell(CatalogSnapshot(n=1, products=(), fees=None, fetched_boot_s=host.boot_s, other_account=True))
+    host.greet()
+    host.run(60.0, answer=quiet_venue(host, USD))
+    assert host.book.positions[0].booked_size == D(1), "what the other account lacks was not taken from us"
+    host.tell(exit_order(host, host.book.positions[0].position_id, "1", "95"))
+    assert not [p for p in host.all(PlaceOrder) if p.purpose is Purpose.EXIT]
+    assert "oms:reconcile" in host.conditions()
+
+
+def test_coins_that_we_have_sold_since_the_balance_page_cannot_be_adopted() -> None:
+    host = Host().active()
+    host.bought("1")
+    host.run(31.0, answer=quiet_venue(host))
+    host.tell(exit_order(host, host.book.positions[0].position_id, "1", "95"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "v2"), update(sale, "v2", "filled", "1", "95"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", "1", "95"))
+    args = (("symbol", "BTC-USD"), ("size", "1"), ("price", "95"))
+    host.tell(OperatorOrder(command_id="a1", verb="adopt", name="ann", cause="mine", args=args))
+    assert not host.last(CommandDone).ok
+    assert host.book.positions == ()
 
 
 def test_an_adoption_whose_price_was_asked_of_a_dead_gateway_asks_the_next_one() -> None:

@@ -204,6 +204,21 @@ def test_flatten_says_when_there_is_nothing_and_asks_again_when_prices_did_not_c
     assert not host.last(CommandDone).ok
 
 
+def test_a_flatten_right_after_a_kill_waits_for_the_exit_that_the_kill_cancels() -> None:
+    """Not "already being left": the exit is on its way out, and under a kill no other follows it."""
+    host = Host().active()
+    host.bought()
+    host.tell(exit_order(host, host.book.positions[0].position_id, style="post_only"))
+    exit_ = host.last(PlaceOrder)
+    host.tell(outcome(exit_, OutcomeKind.ACCEPTED, "v2"), KillSnapshot(n=2, engaged=True))
+    host.tell(order_of("flatten", "f1"))
+    assert not host.all(CommandDone), "the operator repeats it"
+    host.tell(update(exit_, "v2", "canceled", "0"), order_of("flatten", "f1"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    assert host.last(PlaceOrder).purpose is Purpose.FLATTEN
+    assert host.last(CommandDone).ok
+
+
 def test_adopt_needs_a_balance_pass_and_takes_a_price_of_ones_own() -> None:
     host = Host()
     host.greet()

@@ -18,17 +18,23 @@ from tests.oms.talk import (
     two_positions,
 )
 from trading.messages.control import (
+    CatalogSnapshot,
     KillSnapshot,
+    OperatorOrder,
 )
 from trading.messages.decisions import ExitVerdict, Tighten
 from trading.messages.orders import (
     Balance,
+    BestBidAsk,
     CancelOrders,
+    FeedReset,
     OrderStyle,
     OutcomeKind,
     PlaceOrder,
     QueryKind,
 )
+from trading.order_rules import violation
+from trading.product import Product
 from trading.values import Purpose
 
 
@@ -209,6 +215,44 @@ def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_positi
     assert host.book.drift_usd == 0
 
 
+def test_an_exit_that_has_sold_and_is_listed_late_is_no_loss_by_another_hand() -> None:
+    """It was accepted and filled; the balance shows it at once, listings and fills lag. The sale is booked once, as a sale."""
+    host = Host().active()
+    host.bought("1")
+    host.run(31.0, answer=quiet_venue(host))
+    position_id = host.book.positions[0].position_id
+    host.tell(exit_order(host, position_id, "1", "95"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "v2"))
+    sold = (Balance(currency="USD", available=D("9994"), hold=D(0)),)
+    host.tell(FeedReset(epoch=2, connected=True))
+    host.run(12.0, answer=quiet_venue(host, *sold))
+    host.tell(update(sale, "v2", "filled", "1", "95"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", "1", "95", at_s=host.now.venue_s))
+    assert not any(c.startswith(("oms:external_reduction", "oms:oversold")) for c in host.conditions())
+    assert host.book.realised_today_usd == D("-6")
+
+
+def test_the_same_size_may_leave_by_another_hand_twice() -> None:
+    """A fact under the id of another one would end oms at every start."""
+    host = Host().active()
+    place = host.accepted_entry(size="2", ttl_s=600.0)
+    left = (
+        Balance(currency="USD", available=D("9899"), hold=D(0)),
+        Balance(currency="BTC", available=D("0.6"), hold=D(0)),
+    )
+    for entry_id, size, filled in (("e1", "1.0", "1.0"), ("e2", "0.4", "1.4")):
+        host.tell(update(place, "v1", "open", filled))
+        host.run(1.0)
+        host.answer_query(QueryKind.FILLS, fill(place, "v1", entry_id, size, "100"))
+        assert host.book.positions[0].booked_size == D(1)
+        host.tell(FeedReset(epoch=2, connected=True))
+        host.run(12.0, answer=quiet_venue(host, *left))
+        assert host.book.positions[0].booked_size == D("0.6")
+    assert [flow["size"] for flow in host.store.rows("flows").values() if flow["currency"] == "BTC"] == ["-0.4", "-0.4"]
+
+
 def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
     host = Host().active()
     host.bought("1")
@@ -219,3 +263,27 @@ def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
     assert (host.book.positions[0].leaving, host.book.version) == ("operator", version)
     host.crash()
     assert host.book.positions[0].leaving == "operator"
+
+
+@pytest.mark.parametrize(
+    ("base_max", "quote_max", "size"), [("4", "100000", "4"), ("1000", "300", "3.3333"), ("9", "900", "9")]
+)
+def test_what_is_more_than_one_order_may_have_is_left_in_parts(base_max: str, quote_max: str, size: str) -> None:
+    """Adopted coins, or a price that has risen: the gateway refuses what breaks the product's maximum, so that nothing would go."""
+    host = Host().active()
+    product = Product(
+        product_id="BTC-USD", base_currency="BTC", quote_currency="USD", price_increment=D("0.01"), base_increment=D("0.0001"),
+        quote_increment=D("0.01"), base_size_min=D("0.0001"), base_size_max=D(base_max), quote_size_min=D(1),
+        quote_size_max=D(quote_max),
+    )  # fmt: skip
+    host.tell(CatalogSnapshot(n=1, products=(product,), fees=None, fetched_boot_s=host.boot_s))
+    host.bought("9")
+    host.tell(exit_order(host, host.book.positions[0].position_id, "9", "90"))
+    body = host.last(PlaceOrder).body
+    assert body.base_size == D(size)
+    assert violation(product, body) == ""
+    host.tell(outcome(host.last(PlaceOrder), OutcomeKind.NOT_SENT, reason="late"))
+    host.tell(OperatorOrder(command_id="f1", verb="flatten", name="ann", cause="enough"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    flatten = host.last(PlaceOrder)
+    assert flatten.purpose is Purpose.FLATTEN and violation(product, flatten.body) == ""

@@ -15,11 +15,13 @@ from tests.oms.host import (
 from tests.oms.talk import (
     USD,
     answer_asks,
+    quiet_venue,
     unknown_entry,
 )
 from trading.messages.book import Recovery
 from trading.messages.control import (
     CommandDone,
+    KillSnapshot,
     OperatorOrder,
 )
 from trading.messages.decisions import Refused
@@ -150,6 +152,22 @@ def test_a_reboot_starts_the_horizon_of_an_unknown_ioc_anew() -> None:
     assert host.status(place.client_order_id) == "unknown"
     answer_asks(host, seconds=40.0)
     assert host.status(place.client_order_id) == "not_placed"
+
+
+def test_an_order_that_outlived_a_reboot_is_retired_with_the_intent_that_was_saved() -> None:
+    """Its horizon began anew in memory only: a fact that is saved otherwise ends oms."""
+    host = Host(boot_s=50_000.0).active()
+    place = unknown_entry(host, post_only=False)
+    host.zero_s, host.boot_s = host.zero_s - host.boot_s + 30.0, 30.0
+    host.crash()
+    host.tell(KillSnapshot(n=2, engaged=False))
+    host.greet()
+    args = (("id", place.client_order_id),)
+    host.tell(OperatorOrder(command_id="s1", verb="settle", name="ann", cause="looked", args=args))
+    assert host.status(place.client_order_id) == "not_placed"
+    host.boot_s += 200_000.0
+    host.run(150.0, answer=quiet_venue(host, USD))
+    assert place.client_order_id not in host.machine.desk.book.orders
 
 
 def test_an_accepted_ioc_is_asked_by_id_since_the_user_channel_may_be_silent() -> None:

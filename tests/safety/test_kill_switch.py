@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from exchange.coinbase.fences import KILL_FILE, kill_file_id
 from simulation.stage import VirtualStage
 from simulation.store import NO_SPACE, KillStore
 from tests.stage.test_the_seam import listener, mail
@@ -132,6 +133,21 @@ def test_a_repeated_command_is_not_a_second_command_also_across_a_restart():
     w.tell(Engage(command_id="c2", name="bob", cause="again", source="ctl"))
     w.tell(Rearm(command_id="r1", name="ada", cause="checked"))
     assert w.last.engaged and w.last.by == "bob"
+
+
+def test_a_kill_file_that_is_put_back_after_a_rearm_is_a_new_kill(tmp_path):
+    """Kept elsewhere and moved (or copied with its times) into place, it has the inode and the mtime of the first time."""
+    w = World()
+    file, kept = tmp_path / KILL_FILE, tmp_path / "kept"
+    kept.touch()
+    for _ in range(2):
+        kept.rename(file)
+        w.tell(Engage(command_id=kill_file_id(file.stat()), name="file", cause="drill", source="file"))
+        assert w.last.engaged
+        file.rename(kept)
+        w.tell(Rearm(command_id=f"r{len(w.shell.orders)}", name="ada", cause="drill is over"))
+        assert not w.last.engaged
+    assert len(w.shell.orders) == 2, "each kill sweeps"
 
 
 def test_one_full_file_is_enough_to_engage_and_not_enough_to_rearm():

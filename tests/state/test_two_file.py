@@ -109,6 +109,15 @@ def test_a_rearming_that_is_not_durable_is_refused_and_the_file_stays(store, tmp
     assert fences.read_fences(tmp_path / "run").killed
 
 
+def test_a_rearming_that_is_not_durable_is_refused_also_while_paused(store, tmp_path, monkeypatch):
+    store.commit(_engaging())
+    monkeypatch.setattr(two_file, "write_durably", _failing)
+    record, file = _rearming()
+    with pytest.raises(StoreError, match="neither re-armed"):
+        store.commit([Save("kill", "record", {**record.row, "paused": True}), file])
+    assert fences.read_fences(tmp_path / "run").killed
+
+
 def test_a_pause_closes_and_a_resume_opens(store, monkeypatch):
     paused = Save("kill", "record", {**ARMED, "paused": True, "pause_cause": "lunch", "live": True})
     monkeypatch.setattr(two_file, "write_durably", _failing)

@@ -106,7 +106,8 @@ class CatalogSnapshot:
     """catalog -> risk, oms, exits, gateway, universe, symbols. fetched_boot_s: age of the data, not of the message.
 
     exchange: component states of the status page and channel, worst first; `entries_closed` with its reason when they
-    stop entries; `size_multiplier` below 1 when they only clamp.
+    stop entries; `size_multiplier` below 1 when they only clamp. other_account: the key is of another account than the data
+    dir, so that nothing the venue says or sells is about this book.
     """
 
     n: int
@@ -118,6 +119,7 @@ class CatalogSnapshot:
     kill_wanted: bool = False
     incarnation: Incarnation = (0, 0)
     size_multiplier: float = 1.0
+    other_account: bool = False
 
 
 @frozen(kw_only=True)
