@@ -34,6 +34,8 @@ def register() -> None:
         backtest_commands,
         chaos_commands,
         config_commands,
+        ctl_orders,
+        ctl_questions,
         gate_commands,
         ops_commands,
         replay_commands,
@@ -56,6 +58,8 @@ def register() -> None:
         ops_commands,
     ):
         group.register(app)
+    for questions_or_orders in (ctl_questions, ctl_orders):
+        questions_or_orders.register(ctl.app)
 
 
 def main(argv: list[str] | None = None) -> int:

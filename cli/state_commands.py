@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.ctl import readable
 from cli.errors import FAILED, OK, FailedError, UsageError
 from cli.places import data_dir_of
+from cli.tables import readable
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default data/<env>-<market>.")]
 Env = Annotated[str, typer.Option(help="staging or production.")]
