@@ -10,6 +10,7 @@ from rich.tree import Tree
 
 from cli.ctl import AsJson, DataDir, ask
 from cli.errors import UsageError
+from cli.places import bot_of, running_data_dir
 from cli.tables import cell, readable, show, table_of
 from telemetry.view import decision_text, percent, seconds, usd
 
@@ -24,25 +25,34 @@ READINGS = (
 
 
 def register(app: typer.Typer) -> None:
-    for command in (status, tree, symbols, orders, positions, fills, why, pid, breakers, latency):
+    for command in (status, tree, symbols, orders, positions, why, pid, breakers, latency):
         app.command(command.__name__)(command)
     for name, help_text in READINGS:
         app.command(name, help=help_text)(reading(name))
 
 
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Trading state with its causes, NAV, PnL, positions, orders, latches."""
-    answer = ask(data_dir, "status")
-    lines = [
+    """Trading state with its causes, NAV, PnL, positions, orders, latches; which run it is, and where its page is."""
+    folder = running_data_dir(data_dir)
+    answer = {**ask(folder, "status"), "bot": bot_of(folder)}
+    show(answer, as_json, "\n".join(status_lines(answer)))
+
+
+def status_lines(answer: Mapping[str, Any]) -> list[str]:
+    """Short parts, so that a terminal of 80 columns folds none of them."""
+    bot = answer["bot"]
+    kept = f"pid {bot['pid']}   up {seconds(bot['uptime_s'])}" if bot["pid"] else "its main process is gone"
+    return [
         f"{answer['trading_state']}" + (f" because {', '.join(answer['causes'])}" if answer["causes"] else ""),
-        f"{answer['env']} · {answer['mode']} · market {answer['market']} · regime {answer['regime'] or 'unknown'} · config {answer['config_hash']}",
-        f"NAV {usd(answer['nav_usd'])}   cash {usd(answer['quote_total_usd'])}   today {usd(answer['realised_today_usd'], sign=True)}"
-        f"   week {usd(answer['realised_week_usd'], sign=True)}   drawdown {percent(answer['drawdown_pct'])}",
+        f"{answer['env']} · {answer['mode']} · market {answer['market']} · regime {answer['regime'] or 'unknown'}",
+        f"run {bot['run'] or 'unknown'}   {kept}   config {answer['config_hash']}",
+        f"page {bot['page'] or 'none'}",
+        f"NAV {usd(answer['nav_usd'])}   cash {usd(answer['quote_total_usd'])}   drawdown {percent(answer['drawdown_pct'])}",
+        f"realised today {usd(answer['realised_today_usd'], sign=True)}   week {usd(answer['realised_week_usd'], sign=True)}",
         f"positions {len(answer['positions'])}   open orders {len(answer['orders'])}   cooldowns {len(answer['cooldowns'])}"
         f"   latches {len(answer['latches'])}   breakers open {len(answer['breakers_open'])}",
+        *(f"{item['level']}: {item['text']}" for item in answer["conditions"]),
     ]
-    lines += [f"{item['level']}: {item['text']}" for item in answer["conditions"]]
-    show(answer, as_json, "\n".join(lines))
 
 
 def tree(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -91,16 +101,16 @@ def symbols(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     answer = ask(data_dir, "symbols")
     rows = [{**row, "verdict": (row["last"] or {}).get("code")} for row in answer["symbols"]]
     columns = (
-        ("symbol", "product_id"),
-        ("bid", "bid"),
-        ("ask", "ask"),
-        ("spread bps", "spread_bps"),
-        ("age s", "quote_age_s"),
-        ("tier", "tier"),
-        ("theme", "theme"),
-        ("eligible", "eligible"),
-        ("reason", "reason"),
-        ("last verdict", "verdict"),
+        ("symbol", "product_id", 0),
+        ("bid", "bid", 0),
+        ("ask", "ask", 2),
+        ("spread bps", "spread_bps", 1),
+        ("age s", "quote_age_s", 0),
+        ("tier", "tier", 4),
+        ("theme", "theme", 5),
+        ("eligible", "eligible", 3),
+        ("reason", "reason", 0),
+        ("last verdict", "verdict", 0),
     )
     show(answer, as_json, table_of(rows, columns, "no symbols yet"))
 
@@ -109,15 +119,15 @@ def orders(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Open and unknown orders."""
     answer = ask(data_dir, "orders")
     columns = (
-        ("client order id", "client_order_id"),
-        ("symbol", "product_id"),
-        ("side", "side"),
-        ("why", "purpose"),
-        ("status", "status"),
-        ("size", "base_size"),
-        ("filled", "filled_size"),
-        ("limit", "limit_price"),
-        ("since", "saved_at"),
+        ("client order id", "client_order_id", 0),
+        ("symbol", "product_id", 0),
+        ("side", "side", 0),
+        ("why", "purpose", 2),
+        ("status", "status", 0),
+        ("size", "base_size", 0),
+        ("filled", "filled_size", 1),
+        ("limit", "limit_price", 0),
+        ("since", "saved_at", 3),
     )
     show(answer, as_json, table_of(answer["orders"], columns, "no open orders"))
 
@@ -126,31 +136,17 @@ def positions(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Positions with their armed exits."""
     answer = ask(data_dir, "positions")
     columns = (
-        ("symbol", "product_id"),
-        ("size", "size"),
-        ("entry", "average_price"),
-        ("stop", "stop_price"),
-        ("target", "target_price"),
-        ("hold until", "hold_until"),
-        ("now", "bid"),
-        ("PnL USD", "unrealised_usd"),
-        ("strategy", "strategy"),
+        ("symbol", "product_id", 0),
+        ("size", "size", 0),
+        ("entry", "average_price", 0),
+        ("stop", "stop_price", 0),
+        ("target", "target_price", 0),
+        ("hold until", "hold_until", 1),
+        ("now", "bid", 0),
+        ("PnL USD", "unrealised_usd", 0),
+        ("strategy", "strategy", 2),
     )
     show(answer, as_json, table_of(answer["positions"], columns, "no positions"))
-
-
-def fills(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """The newest booked fills."""
-    answer = ask(data_dir, "fills")
-    columns = (
-        ("at", "at"),
-        ("symbol", "product_id"),
-        ("side", "side"),
-        ("size", "base_size"),
-        ("price", "price"),
-        ("fee USD", "fee_usd"),
-    )
-    show(answer, as_json, table_of(answer["fills"], columns, "no fills yet"))
 
 
 def why(symbol: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -163,7 +159,7 @@ def why(symbol: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
         raise UsageError(str(error)) from error
     answer = ask(data_dir, "why", {"symbol": name})
     rows = [{**row, "measured": decision_text(row)} for row in answer["decisions"]]
-    columns = (("at", "at"), ("role", "role"), ("code", "code"), ("measured", "measured"))
+    columns = (("at", "at", 0), ("role", "role", 1), ("code", "code", 0), ("measured", "measured", 0))
     show(answer, as_json, table_of(rows, columns, f"{name}: no decision yet"))
 
 
@@ -186,13 +182,13 @@ def breakers(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     ]
     rows += [{"code": row["code"], "state": "LATCHED", "reading": cell(row["values"])} for row in answer["latches"]]
     columns = (
-        ("breaker", "code"),
-        ("state", "state"),
-        ("reading", "reading"),
-        ("value", "value"),
-        ("opens at", "opens_at"),
-        ("closes at", "closes_at"),
-        ("hold s", "hold_s"),
+        ("breaker", "code", 0),
+        ("state", "state", 0),
+        ("value", "value", 0),
+        ("opens at", "opens_at", 1),
+        ("closes at", "closes_at", 2),
+        ("hold s", "hold_s", 3),
+        ("reading", "reading", 0),
     )
     show(answer, as_json, table_of(rows, columns, "nothing measured yet"))
 
@@ -201,11 +197,11 @@ def latency(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """How long each stage of an order's life took, over the newest orders."""
     answer = ask(data_dir, "latency")
     columns = (
-        ("stage", "stage"),
-        ("orders", "orders"),
-        ("p50 ms", "p50_ms"),
-        ("p95 ms", "p95_ms"),
-        ("max ms", "max_ms"),
+        ("stage", "stage", 0),
+        ("orders", "orders", 0),
+        ("p50 ms", "p50_ms", 0),
+        ("p95 ms", "p95_ms", 0),
+        ("max ms", "max_ms", 0),
     )
     show(answer, as_json, table_of(answer["latency"], columns, "no order has been through yet"))
 

@@ -34,6 +34,7 @@ def register() -> None:
         backtest_commands,
         chaos_commands,
         config_commands,
+        ctl_book,
         ctl_orders,
         ctl_questions,
         gate_commands,
@@ -58,8 +59,8 @@ def register() -> None:
         ops_commands,
     ):
         group.register(app)
-    for questions_or_orders in (ctl_questions, ctl_orders):
-        questions_or_orders.register(ctl.app)
+    for group in (ctl_questions, ctl_book, ctl_orders):
+        group.register(ctl.app)
 
 
 def main(argv: list[str] | None = None) -> int:
