@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.errors import FailedError
+from cli.errors import USAGE, FailedError, UsageError
 from cli.places import running_data_dir
 from telemetry.client import NobodyThereError, OperatorClient, RefusedError
 
@@ -26,8 +26,10 @@ Cause = Annotated[str | None, typer.Option("--cause", help="Why; it is kept with
 def ask(
     data_dir: Path | None, command: str, args: Mapping[str, str] | None = None, timeout_s: float = 10.0
 ) -> dict[str, Any]:
-    """One question; the bot's refusal or absence becomes exit 1 with its sentence."""
+    """One question; the bot's absence or refusal becomes exit 1 with its sentence, wrong words exit 2."""
     try:
         return OperatorClient(running_data_dir(data_dir)).ask(command, args, timeout_s)
-    except (NobodyThereError, RefusedError) as error:
+    except RefusedError as error:
+        raise (UsageError if error.code == USAGE else FailedError)(str(error)) from error
+    except NobodyThereError as error:
         raise FailedError(str(error)) from error

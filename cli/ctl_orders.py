@@ -139,7 +139,7 @@ def restart(role: str, data_dir: DataDir = None, name: Name = None, as_json: AsJ
 
 
 def reload(data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
-    """Read the configuration files again; what cannot change while running is named."""
+    """Always refused: a run keeps the configuration it was started with. Stop it, then start it again."""
     order(data_dir, "reload", {}, name, None, as_json)
 
 
@@ -149,7 +149,7 @@ def ack(alert: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson
 
 
 def drill(
-    rounds: Annotated[int, typer.Option(help="How often.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
     data_dir: DataDir = None,
     name: Name = None,
     as_json: AsJson = False,

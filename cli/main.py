@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 a check failed or orders may be live, 2 usage or configurati
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -26,6 +27,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(ctl.app, name="ctl")
+
+
+def tell_version(wanted: bool) -> None:
+    if wanted:
+        from cli.version import version
+
+        print(version())
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Which Bulkhead this is.")
+    ] = False,
+) -> None:
+    del version
 
 
 def register() -> None:
