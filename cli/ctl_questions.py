@@ -121,13 +121,13 @@ def orders(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     columns = (
         ("client order id", "client_order_id", 0),
         ("symbol", "product_id", 0),
-        ("side", "side", 0),
-        ("why", "purpose", 2),
+        ("side", "side", 1),
+        ("why", "purpose", 5),
         ("status", "status", 0),
-        ("size", "base_size", 0),
-        ("filled", "filled_size", 1),
-        ("limit", "limit_price", 0),
-        ("since", "saved_at", 3),
+        ("size", "base_size", 2),
+        ("filled", "filled_size", 4),
+        ("limit", "limit_price", 3),
+        ("since", "saved_at", 6),
     )
     show(answer, as_json, table_of(answer["orders"], columns, "no open orders"))
 

@@ -1,7 +1,7 @@
 """How answers are shown: tables and indented lines for people, one JSON object for programs.
 
 A table fits its terminal: columns are left out by rank until the rest fits, and what was left out is named. Only the last column
-is folded. A pipe gets every column.
+is folded, all of them where even rank 0 does not fit. A pipe gets every column.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], width: i
     }
     widths = {key: max(cell_len(heading), *map(cell_len, cells[key])) for heading, key, _ in columns}
     kept = fitting(columns, widths, width)
+    fits = width is None or _needed(kept, widths) <= width
     found = Table(box=None, header_style="bold", pad_edge=False)
     for heading, key, _ in kept[:-1]:
-        found.add_column(heading, no_wrap=True, justify="right" if all(map(is_number, cells[key])) else "left")
+        found.add_column(
+            heading, no_wrap=fits, overflow="fold", justify="right" if all(map(is_number, cells[key])) else "left"
+        )
     found.add_column(kept[-1][0], overflow="fold")
     for row in zip(*(cells[key] for _, key, _ in kept), strict=True):
         found.add_row(*map(Text, row))

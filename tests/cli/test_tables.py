@@ -44,6 +44,14 @@ def test_the_highest_rank_goes_first_and_what_was_left_out_is_named() -> None:
     assert "left out at 80 columns: at, fee USD" in drawn(80)[-1]
 
 
+def test_what_is_always_shown_is_folded_not_lost_where_there_is_no_room_for_it() -> None:
+    console = Console(file=io.StringIO(), width=30, color_system=None)
+    console.print(table(ROWS, (("id", "id", 0), ("size", "size", 0)), 30))
+    first_column = [line.split()[0] for line in console.file.getvalue().splitlines()[1:]]  # type: ignore[attr-defined]
+    assert len(first_column) > 1
+    assert "".join(first_column) == ROWS[0]["id"]
+
+
 def test_a_pipe_gets_every_column_unfolded_with_whole_times_and_no_blanks_at_the_end(capsys) -> None:
     show({}, False, table(ROWS, COLUMNS, None))
     heading, row = capsys.readouterr().out.splitlines()
