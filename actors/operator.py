@@ -20,7 +20,7 @@ from actors.machine_actor import MachineActor
 from actors.ports import Thinker
 from actors.reading import quotes_of, read_model
 from telemetry.client import SOCKET_NAME
-from telemetry.read_model import jsonable
+from telemetry.read_model import NotNowError, jsonable
 from trading.machine import Incarnation, Instant, Note
 from trading.messages.control import Noted
 from trading.operator import Asked, OperatorMachine, Replied
@@ -61,8 +61,10 @@ class OperatorActor(MachineActor):
                     raise
                 self._order(command, args, future)
                 continue
-            except ValueError as error:
+            except NotNowError as error:
                 answer = {"ok": False, "error": str(error), "code": 1}
+            except ValueError as error:
+                answer = {"ok": False, "error": str(error), "code": 2}
             future.set_result(answer)
 
     def _order(self, command: str, args: dict[str, str], future: Future[dict[str, Any]]) -> None:
@@ -78,7 +80,9 @@ class OperatorActor(MachineActor):
         future = self._waiting.pop(request.request_id, None)
         if future is not None and not future.done():
             said: dict[str, Any] = (
-                {"data": {"text": request.text}} if request.ok else {"error": request.text, "code": 1}
+                {"data": {"text": request.text}}
+                if request.ok
+                else {"error": request.text, "code": 2 if request.misworded else 1}
             )
             future.set_result({"ok": request.ok, **said})
 

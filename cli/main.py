@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 a check failed or orders may be live, 2 usage or configurati
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -28,12 +29,33 @@ app = typer.Typer(
 app.add_typer(ctl.app, name="ctl")
 
 
+def tell_version(wanted: bool) -> None:
+    if wanted:
+        from cli.version import version
+
+        print(version())
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=tell_version, is_eager=True, help="Which Bulkhead this is.")
+    ] = False,
+) -> None:
+    del version
+
+
 def register() -> None:
     """Each group adds its own commands; a command imports what it runs only when it runs."""
     from cli import (
         backtest_commands,
         chaos_commands,
         config_commands,
+        ctl_book,
+        ctl_orders,
+        ctl_questions,
         gate_commands,
         ops_commands,
         replay_commands,
@@ -56,6 +78,8 @@ def register() -> None:
         ops_commands,
     ):
         group.register(app)
+    for group in (ctl_questions, ctl_book, ctl_orders):
+        group.register(ctl.app)
 
 
 def main(argv: list[str] | None = None) -> int:

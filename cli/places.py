@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cli.errors import UsageError
 from state.locks import instance_holder
@@ -38,6 +41,24 @@ def running_data_dir(chosen: Path | None, folder: Path = DATA) -> Path:
     if len(known) > 1:
         raise UsageError(f"no bot runs here, and several have ({listed(known)}); name one with --data-dir")
     return known[0] if known else folder / data_dir_of("staging", "synthetic").name
+
+
+def bot_of(data_dir: Path) -> dict[str, Any]:
+    """Which run is in `data_dir`: run number, pid of its main process, uptime_s, page; None is what nobody knows.
+
+    Without a living main process only the number of the last run is known.
+    """
+    from actors.guarding import recall
+    from actors.processes import started_ticks
+    from telemetry.client import page_of
+
+    known = recall(data_dir)
+    number = None if known is None else known[0].run_number
+    if known is None or started_ticks(known[1]) != known[2]:
+        return {"run": number, "pid": None, "uptime_s": None, "page": None}
+    up_s = time.clock_gettime(time.CLOCK_BOOTTIME) - known[2] / os.sysconf("SC_CLK_TCK")
+    page = page_of(data_dir)
+    return {"run": number, "pid": known[1], "uptime_s": round(up_s, 1), "page": None if page is None else page["url"]}
 
 
 def listed(folders: Sequence[Path]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.ctl import readable
 from cli.errors import FAILED, OK, FailedError, UsageError
 from cli.places import data_dir_of
+from cli.tables import readable
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default data/<env>-<market>.")]
 Env = Annotated[str, typer.Option(help="staging or production.")]
@@ -149,11 +148,11 @@ def export_fills(
 ) -> None:
     """Every booked fill, oldest first, with time, size, price, fee and position: for taxes and for other programs."""
     del as_csv
-    path = existing(data_dir, env, market) / "bulkhead.db"
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no book yet")
+    from cli.ctl_book import told
+    from state.book import fills
+
+    rows = told(fills, existing(data_dir, env, market))
     columns = (
-        "at_s",
         "product_id",
         "side",
         "base_size",
@@ -165,10 +164,7 @@ def export_fills(
         "position_id",
         "trade_id",
     )
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        rows = db.execute(f"select {', '.join(columns)} from fills order by at_s, trade_id").fetchall()  # noqa: S608 -- our own names
-    db.close()
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(("time_utc", *columns[1:]))
-    for at_s, *rest in rows:
-        out.writerow((datetime.fromtimestamp(at_s, UTC).isoformat(), *rest))
+    out.writerow(("time_utc", *columns))
+    for row in sorted(rows, key=lambda row: (row["at_s"], row["trade_id"])):
+        out.writerow((datetime.fromtimestamp(row["at_s"], UTC).isoformat(), *(row[name] for name in columns)))

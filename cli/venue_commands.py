@@ -17,9 +17,9 @@ from rich.table import Table
 
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
 from cli.backtest_commands import moment
-from cli.ctl import PIPE_COLUMNS
 from cli.errors import FAILED, OK, UsageError
 from cli.places import ROOT, data_dir_of
+from cli.tables import PIPE_COLUMNS
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
 from trading.values import canonical_symbol, plain

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from attrs import frozen
 
@@ -43,7 +46,7 @@ def check(path: Path, *, thorough: bool = True) -> Finding:
     rows: dict[str, int] = {}
     todo: tuple[str, ...] = ()
     try:
-        with _reader(path) as db:
+        with reading(path) as db:
             pragma = "integrity_check" if thorough else "quick_check"
             findings = [row[0] for row in db.execute(f"PRAGMA {pragma}(20)")]
             problems += [corrupt_sentence(path, finding) for finding in findings if finding != "ok"]
@@ -65,7 +68,7 @@ def lost(path: Path) -> str:
         return ""
     try:
         if path.exists():
-            with _reader(path) as db:
+            with reading(path, unmarked=True) as db:
                 if db.execute("SELECT count(*) FROM store_clock").fetchone()[0]:
                     return ""
     except sqlite3.Error as error:
@@ -90,7 +93,7 @@ def backup(data_dir: Path, target: Path) -> list[Path]:
         fresh.unlink(missing_ok=True)
         os.close(os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600))  # a copy tells as much as the store
         try:
-            with _reader(path) as source, _closing(sqlite3.connect(fresh)) as db:
+            with reading(path) as source, closing(sqlite3.connect(fresh)) as db:
                 source.backup(db)
                 db.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error as error:
@@ -120,7 +123,7 @@ def migrate_store(path: Path) -> list[str]:
 def positions(data_dir: Path) -> list[str]:
     """What the book holds, as "1.2 SOL-USD", for people; empty when it cannot be read now."""
     try:
-        with _reader(data_dir / MAIN_STORE) as db:
+        with reading(data_dir / MAIN_STORE) as db:
             rows = db.execute("SELECT booked_size, product_id FROM positions WHERE live = 1 ORDER BY product_id")
             return [f"{size} {product}" for size, product in rows if float(size or 0) > 0]
     except (sqlite3.Error, ValueError):
@@ -143,18 +146,21 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
-class _closing:  # noqa: N801 -- a context manager, used like a function
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
-
-    def __enter__(self) -> sqlite3.Connection:
-        return self.db
-
-    def __exit__(self, *_: object) -> None:
-        self.db.close()
+def in_use(path: Path) -> bool:
+    """Whether somebody has the store open, or was killed while he had: part of it may stand in its WAL."""
+    return path.with_name(path.name + "-wal").exists()
 
 
-def _reader(path: Path) -> _closing:
-    return _closing(
-        sqlite3.connect(f"file:{path.absolute().as_posix().replace('?', '%3f')}?mode=ro", uri=True, timeout=2.0)
-    )
+@contextmanager
+def reading(path: Path, *, unmarked: bool = False) -> Iterator[sqlite3.Connection]:
+    """A reader beside a running bot or without one. Raises sqlite3.Error.
+
+    On a store that nobody has open SQLite makes a WAL and its index and leaves both there, in this reader's name. unmarked: no
+    file is made; what a bot that starts meanwhile writes may be seen in part, so the reading is short, or looks again.
+    """
+    options = "mode=ro&immutable=1" if unmarked and not in_use(path) else "mode=ro"
+    db = sqlite3.connect(f"file:{quote(path.absolute().as_posix())}?{options}", uri=True, timeout=2.0)
+    try:
+        yield db
+    finally:
+        db.close()

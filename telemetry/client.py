@@ -1,7 +1,8 @@
 """How `ctl` and the live view ask the running bot: HTTP over the operator's Unix socket, nothing but the standard library.
 
 The operator serves one path: `POST /ctl/<command>` with a JSON object of text arguments; it answers 200 with
-`{"ok": true, "data": {...}}` or `{"ok": false, "error": "one sentence", "code": 1}`.
+`{"ok": true, "data": {...}}` or `{"ok": false, "error": "one sentence", "code": 1}` (code 2: the words
+were wrong).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 SOCKET_NAME = "run/operator.sock"
 PAGE_FILE = "run/console.json"
+"""Where the page is: {"url": ..., "port": ..., "note": why not the port that was asked for, else ""}."""
 
 
 class NobodyThereError(Exception):
@@ -23,7 +25,11 @@ class NobodyThereError(Exception):
 
 
 class RefusedError(Exception):
-    """The bot understood and said no; the sentence is the operator's."""
+    """The bot said no; the sentence and the exit code (1, or 2 for wrong words) are the operator's."""
+
+    def __init__(self, sentence: str, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class OperatorClient:
@@ -50,9 +56,8 @@ class OperatorClient:
         finally:
             connection.close()
         if not isinstance(answer, dict) or not answer.get("ok"):
-            raise RefusedError(
-                str(answer.get("error", "refused without a reason")) if isinstance(answer, dict) else "refused"
-            )
+            said = answer if isinstance(answer, dict) else {}
+            raise RefusedError(str(said.get("error", "refused without a reason")), int(said.get("code", 1)))
         data = answer.get("data")
         return data if isinstance(data, dict) else {}
 
@@ -71,3 +76,12 @@ class _UnixConnection(http.client.HTTPConnection):
             self.sock.connect(f"/proc/self/fd/{folder}/{self.path.name}")
         finally:
             os.close(folder)
+
+
+def page_of(data_dir: Path) -> dict[str, Any] | None:
+    """What PAGE_FILE says; None while this data dir's bot serves no page."""
+    try:
+        found = json.loads((data_dir / PAGE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "url" in found and "port" in found else None

@@ -41,6 +41,10 @@ EVENT_KINDS = ("decision", "order", "fill", "recovery", "kill", "condition", "co
 Answer = dict[str, Any]
 
 
+class NotNowError(Exception):
+    """The question was right, and there is no answer now; the sentence says why."""
+
+
 class ReadModel:
     """Folds messages (`fold`) and answers questions (`answer`). `quotes` reads the newest quotes, `pids` is the tree's."""
 
@@ -71,7 +75,6 @@ class ReadModel:
         self.decisions: deque[Answer] = deque(maxlen=DECISIONS_KEPT)
         self.why: dict[str, deque[Answer]] = {}
         self.standing: dict[str, Answer] = {}
-        self.fills: deque[Answer] = deque(maxlen=DECISIONS_KEPT)
         self.recoveries: deque[Answer] = deque(maxlen=20)
         self.no_trade_counts: Counter[str] = Counter()
         self.latencies: dict[str, deque[float]] = {}
@@ -129,8 +132,6 @@ class ReadModel:
                 self.why.setdefault(product, deque(maxlen=WHY_KEPT)).append(record)
             case "standing":
                 self.standing[str(note.values.get("product_id", ""))] = record
-            case "fill":
-                self.fills.append(record)
             case "recovery":
                 self.recoveries.append(record)
             case "latency":
@@ -141,14 +142,15 @@ class ReadModel:
     # ---- answers -------------------------------------------------------------------------------------------------
 
     def answer(self, command: str, args: Mapping[str, str] | None = None) -> Answer:
-        """One of the read commands of DESIGN section 8. Raises KeyError for an unknown one, ValueError for a bad argument."""
+        """One of the read commands of DESIGN section 8. Raises KeyError for an unknown one, ValueError for a bad
+        argument, NotNowError.
+        """
         questions: dict[str, Callable[[Mapping[str, str]], Answer]] = {
             "status": lambda _: self.status(),
             "tree": lambda _: self.tree_answer(),
             "symbols": lambda _: {"symbols": self.symbols()},
             "orders": lambda _: {"orders": self.orders()},
             "positions": lambda _: {"positions": self.positions()},
-            "fills": lambda _: {"fills": list(self.fills)},
             "balance": lambda _: self.balance(),
             "exposure": lambda _: self.exposure(),
             "breakers": lambda _: {"breakers": self.breakers(), "latches": self.latches()},
@@ -241,7 +243,7 @@ class ReadModel:
         for child in self.tree.children if self.tree else ():
             if child.role == role:
                 if child.pid is None:
-                    raise ValueError(f"{role} has no process now: it is {child.state}")
+                    raise NotNowError(f"{role} has no process now: it is {child.state}")
                 return {"role": role, "pid": child.pid}
         roles = ", ".join(child.role for child in self.tree.children) if self.tree else "none is known yet"
         raise ValueError(f"no role is named {role!r}; there are: {roles}")

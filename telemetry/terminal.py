@@ -215,7 +215,7 @@ class LiveView(_Watcher):
         self.local = Local(scenario=scenario, data_dir=str(data_dir), started_s=time.time())
         self.picture: Mapping[str, Any] | None = None
         self.live = Live(
-            draw(None, self.local, self.console.height),
+            draw(None, self.local, self.console.height, self.console.width),
             console=self.console,
             screen=True,
             auto_refresh=False,
@@ -254,7 +254,7 @@ class LiveView(_Watcher):
 
     def _redraw(self) -> None:
         try:
-            self.live.update(draw(self.picture, self.local, self.console.height), refresh=True)
+            self.live.update(draw(self.picture, self.local, self.console.height, self.console.width), refresh=True)
         except (OSError, ValueError):  # the terminal has closed; the bot goes on
             self.stopped.set()
 

@@ -27,6 +27,8 @@ CHILD_STYLES = {
     "stopped": "dim",
     "parked": "bold red",
 }
+PANELS_WIDTH_MIN, PANELS_HEIGHT_MIN = 110, 32
+"""Below either the view has no frames and shows the most important lines only."""
 BREAK_IT = "now break it:  kill -9 $(python3 run.py ctl pid oms)"
 
 
@@ -42,8 +44,10 @@ class Local:
     operator: str = "starting"
 
 
-def draw(picture: Picture | None, local: Local, height: int = 40) -> RenderableType:
+def draw(picture: Picture | None, local: Local, height: int = 40, width: int = 120) -> RenderableType:
     """The whole screen. `picture` None: the operator has not answered yet, and the screen says so."""
+    if width < PANELS_WIDTH_MIN or height < PANELS_HEIGHT_MIN:
+        return header(None, local) if picture is None else draw_small(picture, local, height)
     layout = Layout()
     layout.split_column(
         Layout(header(picture, local), size=4, name="head"),
@@ -57,27 +61,73 @@ def draw(picture: Picture | None, local: Local, height: int = 40) -> RenderableT
     return layout
 
 
+def draw_small(picture: Picture, local: Local, height: int) -> RenderableType:
+    """The same without frames, one line each, the most important first: what does not fit is left out, nothing is folded."""
+    status = picture["status"]
+    held, working = status["positions"], status["orders"]
+    top: list[RenderableType] = [state_text(status), money_text(status), facts_text(status, local)]
+    top += told_lines(picture, local, conditions=2, restarts=1)
+    bottom: list[RenderableType] = [
+        processes_text(picture),
+        Text(f"{BREAK_IT}   Ctrl-C ends it", style="bold white on blue"),
+    ]
+    top = top[: max(1, height - len(bottom))]
+    room = max(0, height - len(top) - len(bottom))
+    sections = (
+        (f"positions ({len(held)}), cash {usd(status['quote_total_usd'])}", positions_table, len(held), 4, 1),
+        (f"open orders ({len(working)})", orders_table, len(working), 3, 1),
+        ("symbols", symbols_table, len(quoted(picture)), 6, 1),
+        ("decisions", decisions_table, len(picture["decisions"]), height, 0),
+    )
+    middle: list[RenderableType] = []
+    for title, table_of_rows, count, most, headings in sections:
+        rows = min(count, most, room - 1 - headings)
+        if rows > 0:
+            middle += [Text(title, style="bold dim"), table_of_rows(picture, rows)]
+            room -= 1 + headings + rows
+        elif room > 0:
+            middle.append(Text(title if count else f"{title}: none", style="dim"))
+            room -= 1
+    lines = [*top, *middle, *[Text("")] * room, *bottom]
+    for line in lines:
+        if isinstance(line, Text):
+            line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines[:height])
+
+
 def header(picture: Picture | None, local: Local) -> RenderableType:
     if picture is None:
         return Panel(Text(f"Bulkhead is starting ({local.operator})", style="bold"), subtitle=local.data_dir)
     status = picture["status"]
+    line = state_text(status)
+    line.append_text(money_text(status))
+    line.append(f"   cash {usd(status['quote_total_usd'])}")
+    return Panel(Group(line, facts_text(status, local)), title="Bulkhead", title_align="left", padding=(0, 1))
+
+
+def state_text(status: Mapping[str, Any]) -> Text:
     state = str(status["trading_state"])
     line = Text()
     line.append(f" {state} ", style=f"reverse {STATE_STYLES.get(state, 'bold')}")
     if status["causes"]:
         line.append(f" because {', '.join(status['causes'])}", style="yellow")
-    line.append(f"   NAV {usd(status['nav_usd'])}", style="bold")
+    return line.append("   ")
+
+
+def money_text(status: Mapping[str, Any]) -> Text:
+    line = Text(f"NAV {usd(status['nav_usd'])}", style="bold")
     line.append(
         f"   today {usd(status['realised_today_usd'], sign=True)}   week {usd(status['realised_week_usd'], sign=True)}"
+        f"   drawdown {percent(status['drawdown_pct'])}",
+        style="not bold",
     )
-    line.append(f"   drawdown {percent(status['drawdown_pct'])}   cash {usd(status['quote_total_usd'])}")
-    second = Text(
-        f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}"
-        + (f" · scenario: {local.scenario}" if local.scenario else "")
-        + f" · regime {status['regime'] or 'unknown'} · config {status['config_hash']}",
-        style="dim",
-    )
-    return Panel(Group(line, second), title="Bulkhead", title_align="left", padding=(0, 1))
+    return line
+
+
+def facts_text(status: Mapping[str, Any], local: Local) -> Text:
+    scenario = f" · scenario: {local.scenario}" if local.scenario else ""
+    text = f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}{scenario} · regime {status['regime'] or 'unknown'}"
+    return Text(f"{text} · config {status['config_hash']}", style="dim")
 
 
 def tree(picture: Picture | None) -> RenderableType:
@@ -98,6 +148,17 @@ def tree(picture: Picture | None) -> RenderableType:
     return Panel(table, title=f"tree: {running} of {len(children)} processes run", title_align="left", padding=(0, 1))
 
 
+def processes_text(picture: Picture) -> Text:
+    """One line: how many run, and which do not or were restarted."""
+    children = picture["tree"]
+    running = sum(child["state"] == "running" for child in children)
+    line = Text(f"{running} of {len(children)} processes run   ", style="" if running == len(children) else "bold red")
+    for child in children:
+        if child["state"] != "running" or child["restarts"]:
+            line.append_text(child_text(child))
+    return line
+
+
 def child_text(child: Mapping[str, Any]) -> Text:
     """`oms 2640 ↻1`, in the colour of its state; a state other than running is said."""
     state = str(child["state"])
@@ -111,13 +172,23 @@ def child_text(child: Mapping[str, Any]) -> Text:
 
 
 def symbols(picture: Picture | None) -> RenderableType:
+    rows = quoted(picture) if picture else []
+    silent = len(picture["symbols"]) - len(rows) if picture else 0
+    title = f"symbols{f' (and {silent} that this venue does not quote)' if silent else ''}"
+    return Panel(symbols_table(picture, len(rows)), title=title, title_align="left", padding=(0, 1))
+
+
+def quoted(picture: Picture) -> list[Mapping[str, Any]]:
+    return [row for row in picture["symbols"] if row["bid"] is not None or row["eligible"]]
+
+
+def symbols_table(picture: Picture | None, most: int) -> Table:
     table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
     table.add_column("symbol", no_wrap=True)
     for name in ("bid", "ask", "spread", "age"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last verdict", ratio=1, no_wrap=True)
-    rows = [row for row in picture["symbols"] if row["bid"] is not None or row["eligible"]] if picture else []
-    for row in rows:
+    for row in quoted(picture)[:most] if picture else ():
         age = row["quote_age_s"]
         last = row["last"]
         verdict = f"{last.get('code', '')}" if last else (row["reason"] or "watching")
@@ -129,18 +200,21 @@ def symbols(picture: Picture | None) -> RenderableType:
             Text(f"{age:.1f} s", style="red" if age > 5 else "green") if age is not None else Text("none", style="red"),
             verdict,
         )
-    silent = len(picture["symbols"]) - len(rows) if picture else 0
-    title = f"symbols{f' (and {silent} that this venue does not quote)' if silent else ''}"
-    return Panel(table, title=title, title_align="left", padding=(0, 1))
+    return table
 
 
 def positions(picture: Picture | None) -> RenderableType:
+    count = len(picture["status"]["positions"]) if picture else 0
+    body: RenderableType = positions_table(picture, count) if count else Text("none", style="dim")
+    return Panel(body, title="positions, each with its exit armed", title_align="left", padding=(0, 1))
+
+
+def positions_table(picture: Picture | None, most: int) -> Table:
     table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
     table.add_column("position", no_wrap=True)
     for name in ("size", "entry", "stop", "target", "now", "PnL"):
         table.add_column(name, justify="right", no_wrap=True)
-    rows = picture["status"]["positions"] if picture else []
-    for row in rows:
+    for row in picture["status"]["positions"][:most] if picture else ():
         pnl = row["unrealised_usd"]
         table.add_row(
             row["product_id"] + (" dust" if row["dust"] else ""),
@@ -151,18 +225,22 @@ def positions(picture: Picture | None) -> RenderableType:
             brief(row["bid"]),
             Text(usd(pnl, sign=True), style="red" if str(pnl).startswith("-") else "green"),
         )
-    body: RenderableType = table if rows else Text("none", style="dim")
-    return Panel(body, title="positions, each with its exit armed", title_align="left", padding=(0, 1))
+    return table
 
 
 def orders(picture: Picture | None) -> RenderableType:
+    count = len(picture["status"]["orders"]) if picture else 0
+    body: RenderableType = orders_table(picture, 6) if count else Text("none", style="dim")
+    return Panel(body, title=f"open orders ({count})", title_align="left", padding=(0, 1))
+
+
+def orders_table(picture: Picture | None, most: int) -> Table:
     table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
     for name in ("order", "side", "why", "status"):
         table.add_column(name, no_wrap=True)
     for name in ("filled", "price"):
         table.add_column(name, justify="right", no_wrap=True)
-    rows = picture["status"]["orders"] if picture else []
-    for row in rows[-6:]:
+    for row in picture["status"]["orders"][-most:] if picture else ():
         style = "bold red" if row["status"] == "UNKNOWN" else ""
         table.add_row(
             row["product_id"],
@@ -172,40 +250,49 @@ def orders(picture: Picture | None) -> RenderableType:
             f"{brief(row['filled_size'])}/{brief(row['base_size'])}",
             brief(row["limit_price"]),
         )
-    body: RenderableType = table if rows else Text("none", style="dim")
-    return Panel(body, title=f"open orders ({len(rows)})", title_align="left", padding=(0, 1))
+    return table
 
 
 def decisions(picture: Picture | None, rows: int) -> RenderableType:
+    table = decisions_table(picture, rows)
+    return Panel(table, title="decisions, with what was measured", title_align="left", padding=(0, 1))
+
+
+def decisions_table(picture: Picture | None, most: int) -> Table:
     table = Table(expand=True, box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for record in (picture["decisions"] if picture else [])[-rows:]:
+    for record in (picture["decisions"] if picture else [])[-most:]:
         table.add_row(
             Text(str(record["at"])[11:19], style="dim"),
             str(record.get("product_id", "")),
             Text(str(record.get("code", "")), style="bold"),
             decision_text(record),
         )
-    return Panel(table, title="decisions, with what was measured", title_align="left", padding=(0, 1))
+    return table
 
 
 def recovery(picture: Picture | None, local: Local) -> RenderableType:
-    conditions = picture["status"]["conditions"] if picture else []
-    lines = [
-        Text(f"{c['level']}: {c['text']}", style="bold red" if c["level"] == "critical" else "yellow")
-        for c in conditions[:2]
-    ]
-    lines += [Text(text, style="cyan") for text in list(local.restarts)[-3:]]
-    if local.operator != "up":
-        lines.append(Text(f"the operator is {local.operator}; the picture is the last one it gave", style="yellow"))
+    lines = told_lines(picture, local, conditions=2, restarts=3)
     while len(lines) < 3 and picture is not None:
         lines.append(Text(""))
     lines = lines[:3]
     lines.append(Text(f"{BREAK_IT}        Ctrl-C ends it cleanly", style="bold white on blue"))
     return Panel(Group(*lines), title="crashes and what recovery did", title_align="left", padding=(0, 1))
+
+
+def told_lines(picture: Picture | None, local: Local, *, conditions: int, restarts: int) -> list[Text]:
+    """What wants a person, what was restarted last, and whether the picture is an old one."""
+    found = [
+        Text(f"{c['level']}: {c['text']}", style="bold red" if c["level"] == "critical" else "yellow")
+        for c in (picture["status"]["conditions"] if picture else [])[:conditions]
+    ]
+    found += [Text(text, style="cyan") for text in list(local.restarts)[-restarts:]]
+    if local.operator != "up":
+        found.append(Text(f"the operator is {local.operator}; the picture is the last one it gave", style="yellow"))
+    return found
 
 
 def decision_text(record: Mapping[str, Any]) -> str:

@@ -96,9 +96,11 @@ def _ban(d: Desk, message: OperatorOrder, args: dict[str, str]) -> tuple[bool, s
     for order in d.book.open_orders():
         if order.intent.product_id == product_id and order.intent.purpose == "entry":
             want_cancel(d, order, "ban")
+    stranger = d.catalog is not None and product_id not in d.products
     return (
         True,
-        f"{product_id} takes no entry for {(until_s - d.now.venue_s) / 3600:.0f} h ({flag}); its position keeps its exits",
+        f"{product_id} takes no entry for {(until_s - d.now.venue_s) / 3600:.0f} h ({flag}); "
+        + ("it is not traded now, the ban holds if it ever is" if stranger else "its position keeps its exits"),
     )
 
 

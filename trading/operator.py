@@ -42,11 +42,12 @@ class Asked:
 
 @frozen(kw_only=True)
 class Replied:
-    """Machine -> shell (`io`): the one answer."""
+    """Machine -> shell (`io`): the one answer. misworded: not ok because of the words alone; nothing was ordered."""
 
     request_id: str
     ok: bool
     text: str
+    misworded: bool = False
 
 
 @frozen(kw_only=True)
@@ -118,7 +119,7 @@ class OperatorMachine(QuietMachine):
         try:
             owner, message = address(asked.command, dict(asked.args), command_id)
         except ValueError as error:
-            return [Send("io", Replied(request_id=asked.request_id, ok=False, text=str(error)))]
+            return [Send("io", Replied(request_id=asked.request_id, ok=False, text=str(error), misworded=True))]
         args = dict(asked.args)
         note = Note(
             "command",
@@ -194,7 +195,10 @@ def address(command: str, args: dict[str, str], command_id: str) -> tuple[str, o
                 raise ValueError(f"{flag!r} is not a red flag; one of {', '.join(RED_FLAGS)}")
             kept = (("symbol", canonical_symbol(_wanted(args, "symbol"))), ("flag", flag))
         case "adopt":
-            size = money(_wanted(args, "size"))
+            try:
+                size = money(_wanted(args, "size"))
+            except ValueError as error:
+                raise ValueError(f"adopt wants a size in coins, as in 0.25: {error}") from error
             if size <= 0:
                 raise ValueError(f"adopt wants a size above zero, not {args['size']}")
             kept = (("symbol", canonical_symbol(_wanted(args, "symbol"))), ("size", format(size, "f")))

@@ -1,4 +1,8 @@
-"""From oms' own rows to trades and to what is still held: positions by what booked fills bought and sold."""
+"""From oms' own rows to trades and to what is still held: positions by what booked fills bought and sold.
+
+A backtest and `ctl trades` read the same rows. What a trade realised is the book's own figure, which also knows of reversals,
+adoptions and coins that left by another hand.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from simulation.backtest.report import Holding, Trade
+from trading.ledger import REVERSAL
 from trading.tiers import Groups
 from trading.values import ZERO
 
@@ -18,15 +23,15 @@ def closed(
     fills: Iterable[Row], positions: Mapping[str, Row], intents: Mapping[str, Row], groups: Groups
 ) -> list[Trade]:
     """Positions that are over, by the time of their last sale."""
+    exits = {str(i.get("position_id")): i for i in intents.values() if i.get("purpose") != "entry"}
     found = []
     for position_id, (buys, sells) in _by_position(fills).items():
-        if not buys or not sells or not positions.get(position_id, {}).get("outcome"):
-            continue
-        entry = intents.get(position_id, {})
-        exits = [i for i in intents.values() if i.get("position_id") == position_id and i.get("purpose") != "entry"]
+        position = positions.get(position_id, {})
         bought, paid = _sum(buys)
         sold, got = _sum(sells)
-        fees = _fees([*buys, *sells])
+        if not bought or not sold or not position.get("outcome"):
+            continue
+        entry = intents.get(position_id, {})
         product = str(buys[0]["product_id"])
         found.append(
             Trade(
@@ -34,16 +39,16 @@ def closed(
                 product_id=product,
                 theme=groups.theme(product),
                 tier=groups.tier(product) or "",
-                strategy=str(entry.get("strategy", "")),
+                strategy=str(entry.get("strategy") or position.get("strategy") or ""),
                 trigger=str(entry.get("trigger", "")),
-                exit_reason=str(exits[-1].get("reason", "")) if exits else "",
+                exit_reason=str(exits[position_id].get("reason", "")) if position_id in exits else "",
                 opened_s=min(float(f["at_s"]) for f in buys),
                 closed_s=max(float(f["at_s"]) for f in sells),
                 base_size=sold,
                 entry_price=paid / bought,
                 exit_price=got / sold,
-                fees_usd=fees,
-                pnl_usd=got - paid * sold / bought - fees,
+                fees_usd=_fees([*buys, *sells]),
+                pnl_usd=Decimal(str(position["realised_usd"])),
             )
         )
     return sorted(found, key=lambda trade: (trade.closed_s, trade.product_id, trade.position_id))
@@ -55,9 +60,9 @@ def still_open(
     """Positions that the end of the data left open, oldest first, valued at the last mid."""
     found = []
     for position_id, (buys, sells) in _by_position(fills).items():
-        if not buys or positions.get(position_id, {}).get("outcome"):
-            continue
         bought, paid = _sum(buys)
+        if not bought or positions.get(position_id, {}).get("outcome"):
+            continue
         sold, got = _sum(sells)
         product = str(buys[0]["product_id"])
         left, mark = bought - sold, marks.get(product, ZERO)
@@ -85,9 +90,14 @@ def _by_position(fills: Iterable[Row]) -> dict[str, tuple[list[Row], list[Row]]]
 
 
 def _sum(fills: list[Row]) -> tuple[Decimal, Decimal]:
-    sizes = [Decimal(str(f["base_size"])) for f in fills]
+    """(size, size x price); a reversal takes away what it undoes."""
+    sizes = [_sign(f) * Decimal(str(f["base_size"])) for f in fills]
     return sum(sizes, ZERO), sum((size * Decimal(str(f["price"])) for size, f in zip(sizes, fills, strict=True)), ZERO)
 
 
 def _fees(fills: list[Row]) -> Decimal:
-    return sum((Decimal(str(f["fee_usd"])) for f in fills), ZERO)
+    return sum((_sign(f) * Decimal(str(f["fee_usd"])) for f in fills), ZERO)
+
+
+def _sign(fill: Row) -> int:
+    return -1 if fill.get("kind") == REVERSAL else 1

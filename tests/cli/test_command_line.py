@@ -46,6 +46,9 @@ def run(*args: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subp
         (("backtest", "--out", "README.md"), 2, "lies in, a file; name a folder"),
         (("backtest", "--set", "costs.latency_s=-1"), 2, "-1 is not between 0 and 10"),
         (("ctl", "status", "--data-dir", "no/such/dir"), 2, "no such folder"),
+        (("ctl", "fills", "--data-dir", "tests"), 2, "there is no book yet"),
+        (("ctl", "trades", "--limit", "0"), 2, "not in the range"),
+        (("ctl", "drill", "--rounds", "-1"), 2, "not in the range"),
         (("db", "check", "--data-dir", "no/such/dir"), 2, "no such data dir"),
         (("panic", "--data-dir", "tests"), 2, "not a bot's data dir"),
         (("download", "BTC-JPY", "--from", "2025-01-01"), 2, "BTC-JPY"),
@@ -120,6 +123,16 @@ def test_init_never_overwrites_and_what_it_writes_is_usable(tmp_path: Path) -> N
     assert run("init", "mine.yaml", cwd=tmp_path).returncode == 0
     assert run("check-config", "--config", "mine.yaml", cwd=tmp_path).returncode == 0
     assert run("init", "mine.yaml", cwd=tmp_path).returncode == 2
+
+
+def test_the_version_is_the_projects_and_names_the_commit_of_a_work_tree() -> None:
+    import tomllib
+
+    number = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Bulkhead {number}")
+    assert ("(commit " in done.stdout) == (ROOT / ".git").exists()
 
 
 def test_an_old_python_gets_a_sentence_not_a_syntax_error() -> None:

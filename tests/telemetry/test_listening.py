@@ -41,9 +41,8 @@ def told(*more: tuple[str, object]) -> ReadModel:
 
 def screen(model: ReadModel | None, width: int, height: int) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
-    console.print(
-        draw(model.picture({}) if model else None, Local(scenario="opening", data_dir="data/x", operator="up"), height)
-    )
+    local = Local(scenario="opening", data_dir="data/x", operator="up")
+    console.print(draw(model.picture({}) if model else None, local, height, width))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -62,7 +61,6 @@ def test_every_answer_is_json() -> None:
         "symbols",
         "orders",
         "positions",
-        "fills",
         "balance",
         "exposure",
         "breakers",
@@ -150,10 +148,24 @@ def test_events_are_given_once_by_number() -> None:
     assert model.answer("events", {"since": str(first["last"])})["events"] == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 24), (200, 60), (40, 12)])
+@pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 24), (200, 60), (40, 12), (30, 4), (20, 1)])
 def test_the_view_draws_at_any_size_and_never_raises(width: int, height: int) -> None:
     assert len(screen(told(), width, height).splitlines()) <= height
     screen(None, width, height)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 20), (100, 50), (200, 24), (60, 14)])
+def test_a_small_terminal_shows_the_important_first_one_line_each_and_how_to_end_it(width: int, height: int) -> None:
+    standing = Condition(fingerprint="drift", level="critical", active=True, text="books differ by 3 USD")
+    lines = screen(told(("oms", standing)), width, height).rstrip("\n").splitlines()
+    assert len(lines) == height
+    assert max(map(len, lines)) <= width
+    assert "ACTIVE" in lines[0] and "NAV 10,010.00 USD" in lines[1]
+    assert "critical: books differ by 3 USD" in lines[3]
+    assert "processes run" in lines[-2] and "kill -9 $(python3 run.py ctl pid oms)" in lines[-1]
+    assert any(line.startswith("BTC-USD") and "55460" in line for line in lines), "the position with its stop"
+    if width >= 80:
+        assert "Ctrl-C ends it" in lines[-1]
 
 
 def test_the_view_shows_position_stop_order_denial_with_values_and_how_to_break_it() -> None:

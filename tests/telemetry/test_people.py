@@ -64,6 +64,7 @@ def test_a_bad_order_is_refused_with_a_sentence_and_goes_nowhere(
     assert role == "io"
     assert isinstance(reply, Replied)
     assert not reply.ok
+    assert reply.misworded
     assert sentence in reply.text
 
 

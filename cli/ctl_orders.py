@@ -1,0 +1,190 @@
+"""`run.py ctl`, the orders: what a person tells the bot, each by name and cause, acknowledged when its owner saved it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.ctl import AsJson, Cause, DataDir, Name, ask
+from cli.errors import FailedError, UsageError
+from cli.places import running_data_dir
+from cli.tables import show
+
+DRILL_S_MAX = 30.0
+
+
+def register(app: typer.Typer) -> None:
+    for command in (
+        pause,
+        resume,
+        kill,
+        rearm,
+        cancel,
+        stop,
+        settle,
+        exit_,
+        flatten,
+        adopt,
+        ban,
+        unban,
+        restart,
+        reload,
+        ack,
+        drill,
+    ):
+        app.command(command.__name__.rstrip("_"))(command)
+
+
+def order(
+    data_dir: Path | None, command: str, args: Mapping[str, str], name: str | None, cause: str | None, as_json: bool
+) -> None:
+    """A command with a name and a cause; it is acknowledged when its owner saved it."""
+    who = name or getpass.getuser()
+    answer = ask(data_dir, command, {**args, "name": who, "cause": cause or "ctl"}, timeout_s=15.0)
+    show(answer, as_json, str(answer.get("text", "done")))
+
+
+def pause(data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False) -> None:
+    """No new entries until resume; exits and cancels go on. Survives restarts."""
+    order(data_dir, "pause", {}, name, cause, as_json)
+
+
+def resume(data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False) -> None:
+    """End a pause."""
+    order(data_dir, "resume", {}, name, cause, as_json)
+
+
+def kill(reason: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Engage the kill switch: no order leaves, all are cancelled; only rearm ends it. Works without a running bot."""
+    try:
+        order(data_dir, "kill", {}, name, reason, as_json)
+    except FailedError as error:
+        from cli.panic import engage_and_sweep, say
+
+        say(as_json, {"bot": str(error)}, f"{error}; engaging the kill switch without it")
+        code = engage_and_sweep(running_data_dir(data_dir), name or getpass.getuser(), reason, as_json)
+        raise typer.Exit(code) from None
+
+
+def rearm(name: str, cause: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Disengage the kill switch, by NAME for CAUSE; both are kept."""
+    order(data_dir, "rearm", {}, name, cause, as_json)
+
+
+def cancel(
+    which: Annotated[str, typer.Argument(metavar="ID|all")],
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel one order by its id, or all of them."""
+    order(data_dir, "cancel", {"id": which}, name, None, as_json)
+
+
+def stop(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Stop the bot in order: orders cancelled, state flushed."""
+    order(data_dir, "stop", {}, None, None, as_json)
+
+
+def settle(
+    order_id: Annotated[str, typer.Argument(metavar="ID")],
+    cause: str,
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
+) -> None:
+    """Declare an UNKNOWN order not placed, by name: only after looking at Coinbase yourself."""
+    order(data_dir, "settle", {"id": order_id}, name, cause, as_json)
+
+
+def exit_(
+    symbol: str, data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False
+) -> None:
+    """Leave the position of SYMBOL by the ordinary exit."""
+    order(data_dir, "exit", {"symbol": symbol}, name, cause, as_json)
+
+
+def flatten(cause: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Sell every position of the bot now (IOC); allowed under a kill."""
+    order(data_dir, "flatten", {}, name, cause, as_json)
+
+
+def adopt(
+    symbol: str, size: str, cause: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False
+) -> None:
+    """Give the bot SIZE of a holding that it did not buy; from then on it guards and sells it."""
+    order(data_dir, "adopt", {"symbol": symbol, "size": size}, name, cause, as_json)
+
+
+def ban(
+    symbol: str, flag: str, data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False
+) -> None:
+    """Exclude SYMBOL for a red flag: recent_exploit, regulatory_action, delisting_rumors, team_rug."""
+    order(data_dir, "ban", {"symbol": symbol, "flag": flag}, name, cause or flag, as_json)
+
+
+def unban(symbol: str, cause: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Lift a ban."""
+    order(data_dir, "unban", {"symbol": symbol}, name, cause, as_json)
+
+
+def restart(role: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Restart a role, or bring a parked one back."""
+    order(data_dir, "restart", {"role": role}, name, None, as_json)
+
+
+def reload(data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Always refused: a run keeps the configuration it was started with. Stop it, then start it again."""
+    order(data_dir, "reload", {}, name, None, as_json)
+
+
+def ack(alert: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Acknowledge an alert: it stops escalating."""
+    order(data_dir, "ack", {"alert": alert}, name, None, as_json)
+
+
+def drill(
+    rounds: Annotated[int, typer.Option(min=1, help="How often.")] = 1,
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
+) -> None:
+    """Engage the kill switch, wait until nothing of ours rests, re-arm, and measure it. Never on real money."""
+    who = name or getpass.getuser()
+    facts = ask(data_dir, "status")
+    if facts["mode"] == "live":
+        raise UsageError("a drill cancels every open order; on real money engage the switch by hand: ctl kill REASON")
+    rows = [one_drill(data_dir, who) for _ in range(rounds)]
+    worst = {key: max(row[key] for row in rows) for key in rows[0]}
+    text = (
+        f"{rounds} drill{'s' if rounds > 1 else ''}, worst: saved and confirmed after {worst['engaged_s'] * 1000:.0f} ms, "
+        f"HALTED seen after {worst['halted_s'] * 1000:.0f} ms, nothing rests after {worst['canceled_s'] * 1000:.0f} ms; re-armed"
+    )
+    show({"rounds": rows, "worst": worst}, as_json, text)
+
+
+def one_drill(data_dir: Path | None, who: str) -> dict[str, float]:
+    """Seconds from the command until it is saved, seen as HALTED, and nothing of ours is open."""
+    began = time.monotonic()
+    ask(data_dir, "kill", {"name": who, "cause": "drill"}, timeout_s=15.0)
+    engaged_s = time.monotonic() - began
+    seen: dict[str, float] = {}
+    while len(seen) < 2 and time.monotonic() - began < DRILL_S_MAX:
+        status = ask(data_dir, "status")
+        after = time.monotonic() - began
+        if status["trading_state"] in ("HALTED", "DRAINING"):
+            seen.setdefault("halted_s", after)
+        if not status["orders"]:
+            seen.setdefault("canceled_s", after)
+        time.sleep(0.02)
+    if len(seen) < 2:
+        raise FailedError(
+            f"the drill is not over after {DRILL_S_MAX:.0f} s; the kill switch stays engaged: look at ctl status"
+        )
+    ask(data_dir, "rearm", {"name": who, "cause": "drill over"}, timeout_s=15.0)
+    return {"engaged_s": engaged_s, **seen}

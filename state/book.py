@@ -1,0 +1,73 @@
+"""The book as it lies on the disk, for people: fills with what they realised, and the rows that trades are made of. Only read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from state.db import MAIN_STORE, in_use, lost, reading
+from state.store import StoreCorruptError, classified
+
+Row = Mapping[str, Any]
+T = TypeVar("T")
+
+_FILLS = """
+SELECT f.*, i.purpose, i.strategy, i.reason, c.realised_usd
+FROM fills f LEFT JOIN intents i ON i.client_order_id = f.client_order_id LEFT JOIN closes c ON c.key = f.key
+ORDER BY f.at_s DESC, f.key DESC LIMIT ?
+"""
+
+
+class NoBookError(Exception):
+    """No bot has traded in this data dir; the sentence names the file."""
+
+
+@frozen(kw_only=True)
+class Books:
+    """Rows of a book: fills in order of their time, positions and intents by their key in order of first save."""
+
+    fills: tuple[Row, ...]
+    positions: Mapping[str, Row]
+    intents: Mapping[str, Row]
+
+
+def fills(data_dir: Path, limit: int = -1) -> list[Row]:
+    """The newest fills first (-1: all), each with purpose, strategy and reason of its order (None where no order made it) and
+    what it realised. Raises NoBookError, StoreError.
+    """
+    return _read(data_dir, lambda ask: ask(_FILLS, (limit,)))
+
+
+def books(data_dir: Path) -> Books:
+    """Everything that was ever traded, as of one moment. Raises NoBookError, StoreError."""
+    return _read(
+        data_dir,
+        lambda ask: Books(
+            fills=tuple(ask("SELECT * FROM fills WHERE position_id IS NOT NULL ORDER BY at_s, key", ())),
+            positions={row["key"]: row for row in ask("SELECT * FROM positions ORDER BY rowid", ())},
+            intents={row["key"]: row for row in ask("SELECT * FROM intents ORDER BY rowid", ())},
+        ),
+    )
+
+
+def _read(data_dir: Path, question: Callable[[Callable[[str, tuple[Any, ...]], list[Row]]], T]) -> T:
+    path = data_dir / MAIN_STORE
+    if sentence := lost(path):
+        raise StoreCorruptError(sentence)
+    if not path.is_file():
+        raise NoBookError(f"{path}: there is no book yet; a bot makes it when it starts")
+    alone = not in_use(path)
+    try:
+        with reading(path, unmarked=True) as db:
+            db.row_factory = sqlite3.Row
+            db.execute("BEGIN")
+            answer = question(lambda sql, values: [dict(row) for row in db.execute(sql, values)])
+    except sqlite3.Error as error:
+        if alone and in_use(path):
+            return _read(data_dir, question)
+        raise classified(error, path) from error
+    return _read(data_dir, question) if alone and in_use(path) else answer
