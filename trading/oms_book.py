@@ -37,9 +37,8 @@ class Book:
 
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
-        self.as_saved: dict[
-            str, Intent
-        ] = {}  # of orders whose intent in memory has another horizon: a reboot came between
+        # Of orders whose intent in memory has another horizon, since a reboot came between.
+        self.as_saved: dict[str, Intent] = {}
         self.working: dict[str, None] = {}
         self.unbooked: dict[str, None] = {}
         self.by_venue_id: dict[str, str] = {}

@@ -40,6 +40,8 @@ def size_for_spend(product: Product, spend_usd: Decimal, price: Decimal, fee_rat
 
 def most_at_once(product: Product, size: Decimal, price: Decimal) -> Decimal:
     """`size`, or as much of it as one order may have at `price`: what is held may be more (adopted, or risen in price)."""
+    if price <= ZERO:
+        return ZERO
     for most in (product.base_size_max, product.quote_size_max / price):
         size = min(size, most) if most > ZERO else size
     return round_size(product, size)

@@ -431,9 +431,7 @@ def test_where_history_ends_the_regime_is_told_once_with_what_was_measured():
     start = int(T0) // 300 * 300
 
     def measure(seconds: float) -> list:
-        return [
-            one.values for one in notes(machine.handle(Woke("measure"), at(seconds))) if one.values["code"] == "regime"
-        ]
+        return [one for one in notes(machine.handle(Woke("measure"), at(seconds))) if one["code"] == "regime"]
 
     for n in range(21):
         price, low = (100.0, None) if n < 20 else (96.0, 94.9)
