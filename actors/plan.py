@@ -39,7 +39,8 @@ class RunPlan:
     data_dir: absolute. market: synthetic, coinbase, or the folder of recorded candles. endpoints: where the venue is;
     None until the embedded venue has told. venue: None when somebody else runs it. run_number, tag: known from start on.
     with_guardian False: a guardian runs as a service of its own (supervisord). run_for_s: None runs until stopped.
-    record_told: machines write down what they hear (actors/told.py). strategies_dir: a folder of further strategies.
+    page_port: of page and metrics on loopback; 0: any free one, None: no page. record_told: machines write down what
+    they hear (actors/told.py). strategies_dir: a folder of further strategies.
     """
 
     data_dir: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from typing import Any
 
 from attrs import evolve
 
@@ -19,6 +20,7 @@ from actors.venue import VenueProcess
 from actors.views import View
 from state.locks import AccountLock, InstanceLock
 from telemetry import log
+from telemetry.client import page_of
 from trading.messages.control import Leave, RootEnded
 
 LOOP_S, LOOK_S = 0.02, 1.0
@@ -74,7 +76,7 @@ def _loop(
 ) -> Leave:
     plan = conducting.plan
     ends_at = None if plan.run_for_s is None else time.monotonic() + plan.run_for_s
-    look_at = 0.0
+    look_at, page_told = 0.0, None
     while conducting.leave is None:
         now = time.monotonic()
         if signals.wanted:
@@ -87,6 +89,7 @@ def _loop(
             look_at = now + LOOK_S
             show, signals.show_tree = signals.show_tree, False
             conducting.look(show=show)
+            page_told = _tell_page(conducting, page_told)
             for process in (venue, guardian):
                 if process is not None:
                     process.tend()
@@ -94,3 +97,13 @@ def _loop(
         if conducting.leave is None:
             time.sleep(LOOP_S)
     return conducting.leave
+
+
+def _tell_page(conducting: Conducting, told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Say once where page and metrics are, again when that has changed. Returns what was told last."""
+    found = page_of(conducting.plan.data_dir)
+    if found is not None and found != told:
+        why = f"; {found['note']}" if found.get("note") else ""
+        text = f"status page {found['url']}  metrics {found['url']}metrics{why}"
+        conducting.view.event("page", text, {"url": found["url"], "show": True})
+    return found or told

@@ -12,6 +12,7 @@ from exchange.coinbase import fences
 from state import db
 from state.files import write_durably
 from state.locks import InstanceLock, LockedError
+from telemetry.client import PAGE_FILE
 
 USAGE, UNSAFE = 2, 3
 ACCOUNT, NUMBER, BELONGS = "account", "number", "belongs"
@@ -53,6 +54,7 @@ def claim(plan: RunPlan) -> tuple[RunPlan, InstanceLock]:
         if plan.fresh:
             _forget(plan.data_dir)
         _check_stores(plan)
+        (plan.data_dir / PAGE_FILE).unlink(missing_ok=True)  # of a run that was killed
         number = _next_number(plan.run_folder)
         fences.prepare_kill_file(plan.run_folder)
     except OSError as error:

@@ -69,6 +69,7 @@ def make_plan(
     venue_line: Path | None = None,
     record: bool = False,
     strategies: Path | None = None,
+    page_port: int = 0,
 ) -> tuple[RunPlan, str]:
     """(the plan, the name of the opening scenario or "")."""
     loaded = load_or_explain(env, mode, config, overrides, strategies)
@@ -112,6 +113,7 @@ def make_plan(
         fresh=fresh,
         adopt_from_venue=adopt_from_venue,
         with_guardian=with_guardian,
+        page_port=page_port,
         kill_reason=os.environ.get("BULKHEAD_KILL_SWITCH", ""),
         record_told=record,
         strategies_dir=None if strategies is None else strategies.resolve(),

@@ -72,6 +72,9 @@ def run(
     external_guardian: Annotated[
         bool, typer.Option("--external-guardian", help="The guardian runs as a service of its own.")
     ] = False,
+    page_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the status page and /metrics on 127.0.0.1; 0: any free one.")
+    ] = 0,
 ) -> None:
     """Trade. Without options: staging, paper, on an embedded simulated Coinbase with a synthetic market."""
     from cli.plans import make_plan
@@ -94,6 +97,7 @@ def run(
         venue_line=venue_line,
         record=record,
         strategies=strategies,
+        page_port=page_port,
     )
     from actors.bot import run_bot
     from telemetry.terminal import choose_view

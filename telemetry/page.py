@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
+from state.files import write_atomically
+from telemetry.client import PAGE_FILE, page_of
 from telemetry.metrics import exposition
 from telemetry.read_model import ReadModel
 
 HTML = Path(__file__).with_name("page.html")
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK = "127.0.0.1"
+LOCAL_HOSTS = (LOOPBACK, "localhost", "[::1]")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
 
 
@@ -56,3 +62,30 @@ async def only_local_names(request: web.Request, handler: web.Handler) -> web.St
         return web.Response(status=403, text=f"{host} is not a name of this machine's loopback\n")
     response: web.StreamResponse = await handler(request)
     return response
+
+
+async def serve(app: web.Application, data_dir: Path, wanted: int) -> web.AppRunner:
+    """Serve on port `wanted` (0: any free one, after a restart the same as before), and tell in PAGE_FILE where.
+
+    A port that cannot be had costs the page nothing but its address: a free one is used, with a note that says why.
+    """
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    before = page_of(data_dir) or {"port": 0}
+    note = ""
+    for port in dict.fromkeys((wanted or int(before["port"]), 0)):
+        try:
+            await web.TCPSite(runner, LOOPBACK, port).start()
+            break
+        except OSError as error:
+            if wanted:
+                note = f"port {wanted} cannot be used ({error.strerror}), so a free one was taken"
+    got = _port(runner)
+    body = {"url": f"http://{LOOPBACK}:{got}/", "port": got, "note": note}
+    write_atomically(data_dir / PAGE_FILE, json.dumps(body).encode())
+    return runner
+
+
+def _port(runner: web.AppRunner) -> int:
+    addresses: Callable[[], list[Any]] = lambda: runner.addresses  # noqa: E731 -- aiohttp calls it Any
+    return int(addresses()[0][1])

@@ -6,9 +6,12 @@ import os
 import signal
 import sqlite3
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
+from telemetry.client import page_of
 from tests.live.harness import RESTING, Bot, hold_something, rest_something
 from tests.support import eventually
 
@@ -42,6 +45,36 @@ def test_a_stop_with_open_orders_leaves_nothing_behind(tmp_path, number, group):
         assert {order["client_order_id"] for order in resting} <= {order["client_order_id"] for order in ledger}
     finally:
         bot.clean_up()
+
+
+def test_the_start_lines_say_where_the_page_is_also_after_its_role_was_killed(tmp_path):
+    bot = Bot(tmp_path)
+
+    def told():
+        return [line["values"]["url"] for line in bot.lines() if line.get("kind") == "page"]
+
+    try:
+        bot.start().ready()
+        urls = eventually(told)
+        assert urls == [page_of(tmp_path)["url"]]
+        eventually(lambda: bot.ask("tree")["children"])
+        os.kill(bot.pid("console"), signal.SIGKILL)
+        eventually(lambda: answers(f"{urls[0]}healthz"))
+        assert bot.stop() == 0
+        assert told() == urls, "it came back on the same port, so there was nothing to say"
+        assert page_of(tmp_path) is None, "it would lead to a bot that has left"
+    finally:
+        bot.clean_up()
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=1):
+            return True
+    except urllib.error.HTTPError:  # 503 while starting is an answer
+        return True
+    except OSError:
+        return False
 
 
 def test_a_stop_while_root_hangs_still_cancels_everything_and_ends_in_time(tmp_path):

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
+import re
+import socket
 from decimal import Decimal as D
+from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 from rich.console import Console
 
 from actors.notes import People
 from actors.plan import RunPlan
+from telemetry.client import page_of
 from telemetry.log import redact
 from telemetry.metrics import exposition
-from telemetry.page import make_app
+from telemetry.page import make_app, serve
 from telemetry.read_model import ReadModel
 from telemetry.terminal import PlainView
 from telemetry.view import Local, draw
@@ -205,6 +212,15 @@ def test_the_metrics_carry_state_exposure_and_roles() -> None:
     assert "bulkhead_nav_usd 10010.0" in text
 
 
+def test_every_metric_that_the_runbook_names_is_in_the_exposition() -> None:
+    runbook = (Path(__file__).parents[2] / "docs" / "RUNBOOK.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"bulkhead_[a-z_]+", runbook))
+    assert len(named) > 10
+    told_now = told(("alerts", Condition(fingerprint="f", level="warning", active=True, text="t")))
+    text = exposition(told_now).decode()
+    assert [name for name in sorted(named) if not re.search(rf"^{name}[ {{]", text, re.MULTILINE)] == []
+
+
 def test_known_secrets_pem_blocks_and_tokens_are_cut_out(monkeypatch) -> None:
     monkeypatch.setenv("COINBASE_API_SECRET", "s3cr3t-value\nof two lines")
     pem = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIA\n-----END EC PRIVATE KEY-----"
@@ -230,9 +246,32 @@ async def _page_answers() -> None:
 
 
 def test_the_page_reads_only_and_answers_to_local_names_only() -> None:
-    import asyncio
-
     asyncio.run(_page_answers())
+
+
+async def _served(data_dir: Path, wanted: int) -> dict[str, Any]:
+    runner = await serve(make_app(told()), data_dir, wanted)
+    found = page_of(data_dir)
+    assert found is not None
+    async with ClientSession() as session, session.get(f"{found['url']}metrics") as answer:
+        assert "bulkhead_nav_usd" in await answer.text()
+    await runner.cleanup()
+    return found
+
+
+def test_a_taken_port_costs_the_page_its_address_only_and_the_note_says_why(tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = taken.getsockname()[1]
+        found = asyncio.run(_served(tmp_path, wanted))
+    assert found["port"] != wanted
+    assert f"port {wanted} cannot be used" in found["note"]
+    assert asyncio.run(_served(tmp_path, wanted)) == {"url": f"http://127.0.0.1:{wanted}/", "port": wanted, "note": ""}
+
+
+def test_a_page_on_any_free_port_comes_back_on_the_same_one_after_a_restart(tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    assert asyncio.run(_served(tmp_path, 0)) == asyncio.run(_served(tmp_path, 0))
 
 
 def test_the_age_of_a_quote_is_by_receive_time() -> None:
