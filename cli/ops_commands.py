@@ -86,7 +86,7 @@ def preflight(
     try:
         loaded = load_or_explain(env, None, [], [])
         looks.append(Look(name="config", ok=True, text=f"usable, hash {loaded.hash}"))
-        problem = pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time())
+        problem = pass_problem(ROOT / "data" / "gate", ROOT, loaded.hash, time.time(), env)
         looks.append(Look(name="gate", ok=not problem, text=problem or "open"))
     except UsageError as error:
         looks.append(Look(name="config", ok=False, text=str(error)))
@@ -94,8 +94,10 @@ def preflight(
     looks.append(alert_look())
     checklist = YAML(typ="safe").load((ROOT / "config" / "launch_checklist.yaml").read_text(encoding="utf-8"))
     done = {look.name for look in looks}
-    todo = [row for row in checklist["machine"] if row["id"] not in done]
-    looks += [Look(name=row["id"], ok=None, text=f"{row['what']}: run {row['command']}") for row in todo]
+    for row in checklist["machine"]:
+        if row["id"] not in done:
+            command = row["command"].replace("--env production", f"--env {env}")
+            looks.append(Look(name=row["id"], ok=None, text=f"{row['what']}: run {command}"))
     looks += [Look(name=row["id"], ok=None, text=row["what"]) for row in checklist["person"]]
     report(looks, as_json)
 
@@ -195,14 +197,19 @@ def report(looks: list[Look], as_json: bool) -> None:
 
 
 def alert_test(text: Annotated[str, typer.Option(help="What to say.")] = "a test alert: nothing is wrong") -> None:
-    """Send one alert to every channel of BULKHEAD_ALERT_URLS."""
-    from telemetry.notify import URLS_ENV, alert_urls, notify_now
+    """Send one alert to every channel of BULKHEAD_ALERT_URLS; tell what each answered."""
+    from telemetry.notify import URLS_ENV, alert_urls, ask_each
 
     urls = alert_urls()
     if not urls:
         raise UsageError(
-            f"{URLS_ENV} is not set: put one or more apprise addresses there (https://github.com/caronc/apprise)"
+            f"{URLS_ENV} is not set, so nobody would be told. Put one or more apprise addresses there, separated by blanks, "
+            f'as in {URLS_ENV}="tgram://BOT_TOKEN/CHAT_ID mailto://USER:PASSWORD@example.org"; '
+            "https://github.com/caronc/apprise lists all forms"
         )
-    if not notify_now(urls, "info", "Bulkhead", text):
-        raise FailedError(f"not every one of the {len(urls)} channels took the alert")
-    print(f"sent to {len(urls)} channels")
+    answers = ask_each(urls, "info", "Bulkhead", text)
+    for number, answer in enumerate(answers, 1):
+        print(f"{'ok  ' if answer.sent else 'FAIL'}  {number}  {answer.channel}  {answer.text}".rstrip())
+    refused = sum(not answer.sent for answer in answers)
+    if refused:
+        raise FailedError(f"{refused} of {len(answers)} channels did not take the alert")

@@ -77,7 +77,7 @@ def make_plan(
     chosen_mode = settings.bot.mode
     if not 0 < speed <= 10_000:
         raise UsageError(f"--speed {speed:g}: a venue's clock runs at a speed above 0 and at most 10000")
-    if run_for_s is not None and run_for_s <= 0:
+    if run_for_s is not None and not run_for_s > 0:
         raise UsageError(f"--for {run_for_s:g}: a run lasts longer than 0 seconds")
     live_venue = market == "coinbase" and chosen_mode == "live"
     check_market(market, chosen_mode, env, speed, fresh)
@@ -86,7 +86,7 @@ def make_plan(
 
         # LIVE stands in no file, so the gate has judged this configuration without the mode.
         gated = load_config(env, None, config, overrides)
-        problem = pass_problem(ROOT / "data" / "gate", ROOT, gated.hash, time.time())
+        problem = pass_problem(ROOT / "data" / "gate", ROOT, gated.hash, time.time(), env)
         if problem:
             raise UnsafeError(problem)
     products = tuple(product for tier in settings.universe.tiers.values() for product in tier.products)

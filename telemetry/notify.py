@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, Full, Queue
 from typing import Any
+
+from attrs import frozen
 
 URLS_ENV = "BULKHEAD_ALERT_URLS"
 QUEUE_MAX = 100
@@ -65,22 +68,57 @@ class Notifier:
             self.on_result(title, sent)
 
 
+@frozen
+class Answer:
+    """What one channel made of an alert. channel: scheme and host of its address, secrets masked. text: why not, as far as it said."""
+
+    channel: str
+    sent: bool
+    text: str = ""
+
+
+def ask_each(urls: Sequence[str], level: str, title: str, text: str) -> list[Answer]:
+    """Send once to each channel by itself and tell what each answered: for a person who tries the channels."""
+    import apprise
+
+    answers = []
+    for url in urls:
+        channel: Any = apprise.Apprise.instantiate(url)
+        if channel is None:
+            scheme = url.partition("://")[0]
+            answers.append(Answer(f"{scheme}://...", sent=False, text="apprise knows no such address"))
+            continue
+        target: Any = apprise.Apprise()
+        target.add(channel)
+        with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as said:
+            try:
+                sent = bool(target.notify(title=title, body=text, notify_type=_kind(level)))
+                why = "" if sent else " ".join(said.getvalue().split())
+            except Exception as error:  # a channel's own bug is its answer
+                sent, why = False, f"{type(error).__name__}: {error}"
+        answers.append(Answer("/".join(str(channel.url(privacy=True)).split("/")[:3]), sent, why))
+    return answers
+
+
+def _kind(level: str) -> Any:
+    import apprise
+
+    return {"warning": apprise.NotifyType.WARNING, "critical": apprise.NotifyType.FAILURE}.get(
+        level, apprise.NotifyType.INFO
+    )
+
+
 def notify_now(urls: Sequence[str], level: str, title: str, text: str, stopped: threading.Event | None = None) -> bool:
     """Send at once, up to 3 tries with 1, 2 s between; True when every channel took it."""
     import apprise
 
-    kinds = {
-        "info": apprise.NotifyType.INFO,
-        "warning": apprise.NotifyType.WARNING,
-        "critical": apprise.NotifyType.FAILURE,
-    }
     target: Any = apprise.Apprise()
     accepted = [target.add(url) for url in urls]
     if not any(accepted):
         return False
     for attempt in range(TRIES):
         try:
-            if target.notify(title=title, body=text, notify_type=kinds.get(level, apprise.NotifyType.INFO)):
+            if target.notify(title=title, body=text, notify_type=_kind(level)):
                 return all(accepted)
         except Exception:  # a channel's own bug is a failed try, never ours
             accepted.append(True)

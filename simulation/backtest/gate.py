@@ -146,18 +146,19 @@ def write_pass(folder: Path, root: Path, config_hash: str) -> Path:
     return path
 
 
-def pass_problem(folder: Path, root: Path, config_hash: str, now_s: float) -> str:
-    """Why the stored pass does not open LIVE; "" when it does."""
+def pass_problem(folder: Path, root: Path, config_hash: str, now_s: float, env: str) -> str:
+    """Why the stored pass does not open LIVE with `env`'s configuration; "" when it does."""
+    way_out = f"run: python3 run.py gate --env {env}"
     found = read(folder / PASS)
     if found is None:
-        return "there is no pass of the gate; run: python3 run.py gate --env production"
+        return f"there is no pass of the gate; {way_out}"
     age_s = now_s - float(found.get("at_s", 0.0))
     if not 0 <= age_s <= PASS_S_MAX:
-        return f"the gate's pass is {age_s / 86_400:.1f} days old, at most 7 are accepted; run: python3 run.py gate --env production"
+        return f"the gate's pass is {age_s / 86_400:.1f} days old, at most 7 are accepted; {way_out}"
     if found.get("config_hash") != config_hash:
-        return f"the gate passed configuration {found.get('config_hash')}, this is {config_hash}; run: python3 run.py gate --env production"
+        return f"the gate passed configuration {found.get('config_hash')}, this is {config_hash}; {way_out}"
     if found.get("commit") != commit(root):
-        return f"the gate passed commit {str(found.get('commit'))[:20]}, this is {commit(root)[:20]}; run: python3 run.py gate --env production"
+        return f"the gate passed commit {str(found.get('commit'))[:20]}, this is {commit(root)[:20]}; {way_out}"
     return ""
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import typer
@@ -12,15 +14,18 @@ from attrs import evolve
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from cli.errors import FailedError
 from cli.main import app, register
 from cli.places import ROOT
 from cli.replay_commands import compare
 from config.loader import ConfigError, load
 from config.schema import Config, load_config
+from simulation.backtest.engine import Backtest
 from simulation.backtest.report import write
 from simulation.compare import compare as compare_records
 from simulation.compare import proposals
-from tests.backtest.test_backtest import backtest, stirred
+from telemetry.notify import Notifier, alert_urls
+from tests.backtest.test_backtest import LOADED, backtest, stirred
 from tests.decisions.build import (
     BOOT0,
     T0,
@@ -42,6 +47,7 @@ from tests.decisions.test_health import GOOD, tell
 from tests.decisions.test_health import monitor as monitor_of
 from tests.decisions.test_symbol import rise, symbol
 from tests.oms.host import Host, approval, outcome, update
+from tests.support import eventually
 from trading.alerts import AlertsMachine, SendAlert
 from trading.candles import Candles
 from trading.data_guards import BAR_MISALIGNED, BarGuard, DataGuardSettings
@@ -54,8 +60,8 @@ from trading.messages.decisions import Approved, ExitOrder, Proposal, Verdict
 from trading.messages.orders import CancelOrders, CancelsAnswered, OutcomeKind
 from trading.money import day_start_s, realised_of, week_start_s
 from trading.risk_settings import CapSettings
-from trading.strategies.interface import MarketView, TriggerSettings
-from trading.symbol import SymbolMachine
+from trading.strategies.interface import MarketView, Rule, Signal, Strategy, TriggerSettings, strategy
+from trading.strategies.registry import StrategySettings
 from trading.values import utc_seconds
 
 
@@ -301,19 +307,39 @@ def test_seed_27_what_two_runs_decided_differently_is_named_and_not_only_written
     assert compare_records(proposals(run.decisions), proposals(run.decisions)).same
 
 
-def test_seed_28_a_backtest_has_no_trigger_loop_of_its_own(monkeypatch):
-    """What the live machine is kept from seeing or doing, the backtest does not see or do either."""
+def played_by(one: Strategy):
+    """The backtest with `one` as the only strategy that acts, its stop not tightened in a crash."""
+    settings = {one.name: StrategySettings(enabled=True, budget_pct=D(20))}
+    config = evolve(
+        LOADED.config,
+        symbol=evolve(LOADED.config.symbol, strategies=settings),
+        exits=evolve(LOADED.config.exits, crash_stop_factor=D(1)),
+    )
+    test = Backtest(
+        stirred(), config=config, costs=config.costs, seed=1, config_hash="cafe", facts={}, strategies=(one,)
+    )
+    return test.run()
+
+
+def test_seed_28_a_backtest_has_no_trigger_loop_of_its_own():
+    """In a market where the usual configuration enters and exits, only the live machines' strategy and rule lead to orders."""
     usual = backtest(stirred()).run()
-    assert usual.trades
-    monkeypatch.setattr(SymbolMachine, "_candidate", lambda *_: ())
-    deaf = backtest(stirred()).run()
-    assert not deaf.orders
-    monkeypatch.undo()
-    monkeypatch.setattr(ExitsMachine, "on_quote", lambda *_: ())
-    monkeypatch.setattr(ExitsMachine, "_tick", lambda self, now: (self._pace.wake(now),))
-    held = backtest(stirred()).run()
-    assert [one for one in held.orders if one["purpose"] == "entry"]
-    assert not [one for one in held.orders if one["purpose"] == "exit"], "exits are the live machine's alone"
+    assert {one["purpose"] for one in usual.orders} == {"entry", "exit"}
+    asked = []
+
+    @strategy("blind", on="signal", rule=Rule(stop_pct=D(3), target_pct=D(6), hold_hours=24), needs_atr=False)
+    def blind(view: MarketView) -> Signal | None:
+        asked.append(view.product_id)
+
+    assert not played_by(blind).orders
+    assert set(asked) == {"BTC-USD", "SOL-USD"}, "it was asked and wanted nothing"
+
+    @strategy("patient", on="move", rule=Rule(stop_pct=D(60), target_pct=D(500), hold_hours=5000), needs_atr=False)
+    def patient(_: MarketView) -> Signal:
+        return Signal(strength=0.9, confidence=0.9, change_pct=1.0, reason="whatever the market does")
+
+    held = played_by(patient)
+    assert {one["purpose"] for one in held.orders} == {"entry"}, "its rule holds on, so nothing is sold"
 
 
 def test_seed_30_a_backtest_leaves_equity_exposure_and_denials_over_time(played, tmp_path):
@@ -336,6 +362,35 @@ def test_seed_30_a_backtest_leaves_equity_exposure_and_denials_over_time(played,
     assert sum(one["trades"] for one in figures["per_exit_reason"].values()) == len(run.trades)
 
 
+class Receiver:
+    """A channel on loopback: hears JSON over HTTP as a webhook does, and answers with a status."""
+
+    def __init__(self, answers: int = 200) -> None:
+        self.heard: list[dict[str, str]] = []
+        receiver = self
+
+        class Hook(BaseHTTPRequestHandler):
+            def do_POST(self):
+                receiver.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(answers)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+        self.url = f"json://127.0.0.1:{self.server.server_port}/hook"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 def test_seed_34_alerts_are_on_as_shipped_a_test_alert_reaches_its_channel_and_their_secret_stands_in_no_file(
     monkeypatch, tmp_path
 ):
@@ -347,11 +402,21 @@ def test_seed_34_alerts_are_on_as_shipped_a_test_alert_reaches_its_channel_and_t
     with pytest.raises(ConfigError) as refused:
         load(Config, [file])
     assert "secrets never stand in a file" in str(refused.value.problems[0])
-    sent: list[tuple[object, ...]] = []
-    monkeypatch.setattr("telemetry.notify.notify_now", lambda *said: sent.append(said) or True)
-    monkeypatch.setenv("BULKHEAD_ALERT_URLS", "json://localhost/hook")
-    assert run_py("alert-test").exit_code == 0
-    assert [one[0] for one in sent] == [("json://localhost/hook",)]
+    with Receiver() as good, Receiver(answers=500) as bad:
+        monkeypatch.setenv("BULKHEAD_ALERT_URLS", good.url)
+        assert run_py("alert-test", "--text", "a drill").exit_code == 0
+        assert [(one["title"], one["message"]) for one in good.heard] == [("Bulkhead", "a drill")]
+        notifier = Notifier(alert_urls())
+        notifier.start()
+        notifier.send("critical", "daily_stop", "no entries")
+        assert eventually(lambda: good.heard[1:])[0]["type"] == "failure", "the way that the bot's own alerts go"
+        notifier.stop(1.0)
+        monkeypatch.setenv("BULKHEAD_ALERT_URLS", f"{good.url} {bad.url}")
+        answer = run_py("alert-test")
+        assert isinstance(answer.exception, FailedError)
+        assert [line.split()[0] for line in answer.stdout.splitlines()] == ["ok", "FAIL"]
+        assert bad.url.removesuffix("/hook") in answer.stdout, "which channel"
+        assert "500" in answer.stdout, "and what it answered"
     monkeypatch.delenv("BULKHEAD_ALERT_URLS")
     assert run_py("alert-test").exit_code != 0, "nobody to tell is no success"
 
