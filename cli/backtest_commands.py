@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from cli.errors import FailedError, UsageError
-from cli.places import ROOT
+from cli.places import ROOT, made_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +48,7 @@ def backtest(
     dataset = choose_data(data, from_, to, seed)
     facts = {"data": dataset.name, "bars": dataset.bars, "seed": seed, "config_hash": loaded.hash, "env": env}
     folder = out or ROOT / "data" / "backtest" / datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"--out {folder} is, or lies in, a file; name a folder") from error
-    except OSError as error:
-        raise UsageError(f"--out {folder} cannot be made: {error.strerror}; name another folder") from error
+    made_folder(folder, "--out")
     try:
         figures, took_s = play(dataset, loaded, seed, facts, folder, strategies, quiet=as_json)
     except InvalidResultError as error:

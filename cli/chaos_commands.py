@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import FAILED, OK
+from cli.places import made_folder
 
 
 def register(app: typer.Typer) -> None:
@@ -26,12 +27,14 @@ def chaos(
     seconds: Annotated[
         float | None,
         typer.Option(
-            "--for", help="How long to strike (default 120); with --storm: at most (1800).", metavar="SECONDS"
+            "--for", min=0.0, help="How long to strike (default 120); with --storm: at most (1800).", metavar="SECONDS"
         ),
     ] = None,
     storm: Annotated[
         int | None,
-        typer.Option(help="So many orders through lost, late and refused answers, with kills.", metavar="ORDERS"),
+        typer.Option(
+            min=1, help="So many orders through lost, late and refused answers, with kills.", metavar="ORDERS"
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Repeat a run's blows; default: drawn, and printed.")] = None,
     data_dir: Annotated[
@@ -44,7 +47,7 @@ def chaos(
     from simulation.chaos.storm import Storm
 
     drawn = seed if seed is not None else secrets.randbelow(1_000_000)
-    folder = data_dir or Path(tempfile.mkdtemp(prefix="bulkhead-chaos-"))
+    folder = made_folder(data_dir, "--data-dir") if data_dir else Path(tempfile.mkdtemp(prefix="bulkhead-chaos-"))
     began = time.monotonic()
 
     def tell(text: str) -> None:

@@ -48,14 +48,30 @@ def gate(
         more = [Finding(name="baseline", ok=True, text=f"stored in {BASELINE.name} for configuration {loaded.hash}")]
     findings += more
     passed = all(finding.ok for finding in findings)
-    if passed and not without_tests:
-        write_pass(FOLDER, ROOT, loaded.hash)
+    written = write_pass(FOLDER, ROOT, loaded.hash) if passed and not without_tests else None
     if as_json:
         print(
-            json.dumps({"passed": passed, "findings": [{"name": f.name, "ok": f.ok, "text": f.text} for f in findings]})
+            json.dumps(
+                {
+                    "passed": passed,
+                    "pass_written": written is not None,
+                    "findings": [{"name": f.name, "ok": f.ok, "text": f.text} for f in findings],
+                }
+            )
         )
     else:
         for finding in findings:
             print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name}: {finding.text}")
-        print("the gate is open" if passed else "the gate is closed")
+        print(conclusion(passed, written, env))
     raise typer.Exit(OK if passed else FAILED)
+
+
+def conclusion(passed: bool, written: Path | None, env: str) -> str:
+    if not passed:
+        return "the gate is closed: no pass was written"
+    if written is None:
+        return (
+            "the backtest half holds; no pass was written, because --backtest-only looks at no test: "
+            f"python3 run.py gate --env {env} writes it"
+        )
+    return f"the gate is open: its pass ({written}) is good for 7 days, at this commit, with this configuration"

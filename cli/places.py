@@ -19,7 +19,11 @@ ENVS = ("staging", "production")
 
 def data_dir_of(env: str, market: str, chosen: Path | None = None) -> Path:
     """`--data-dir`, or data/<env>-<market> beside run.py; a folder of candles gives its own name."""
+    if env not in ENVS:
+        raise UsageError(f"--env {env}: is not an environment; one of {', '.join(ENVS)}")
     if chosen is not None:
+        if chosen.exists() and not chosen.is_dir():
+            raise UsageError(f"--data-dir {chosen}: is a file; name the folder where the bot lives, or is to live")
         return chosen.resolve()
     name = market if market in ("synthetic", "coinbase") else Path(market).resolve().name
     return DATA / f"{env}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"
@@ -63,3 +67,16 @@ def bot_of(data_dir: Path) -> dict[str, Any]:
 
 def listed(folders: Sequence[Path]) -> str:
     return ", ".join(str(folder) for folder in folders)
+
+
+def made_folder(folder: Path, option: str) -> Path:
+    """`folder`, made if it was not there; a sentence when nothing could be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{option} {folder} is, or lies in, a file; name a folder") from error
+    except OSError as error:
+        raise UsageError(f"{option} {folder} cannot be made: {error.strerror}; name another folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {folder} cannot be written; name another folder")
+    return folder

@@ -57,6 +57,11 @@ def replay(
     def factory(role: str, incarnation: Incarnation, plan: Any) -> Any:
         return make_machine(role, incarnation, plan if strategies is None else evolve(plan, strategies_dir=strategies))
 
+    if decisions is not None:
+        try:  # found out before anything is replayed
+            decisions.write_text("", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--decisions {decisions} cannot be written: {error.strerror}") from error
     code = OK
     lines: list[dict[str, Any]] = []
     try:
@@ -103,7 +108,7 @@ def difference_text(difference: Any) -> str:
 def compare(
     a: Annotated[Path, typer.Argument(help="decisions.jsonl, a backtest's folder, or a recording.", metavar="A")],
     b: Annotated[Path, typer.Argument(help="The other one.", metavar="B")],
-    bar_s: Annotated[int, typer.Option(help="Length of the bars that decide, seconds.")] = 300,
+    bar_s: Annotated[int, typer.Option(min=1, help="Length of the bars that decide, seconds.")] = 300,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Which proposals two runs share, which only one made, and where risk answered differently. Exit 1 when they differ."""
@@ -156,9 +161,13 @@ def read_decisions(path: Path) -> list[dict[str, Any]]:
     file = path / "decisions.jsonl" if path.is_dir() else path
     if file.is_file() and file.suffix != ".told":
         try:
-            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+            found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, ValueError) as error:
             raise UsageError(f"{file} holds no JSON lines of decisions: {error}") from error
+        for number, line in enumerate(found, 1):
+            if not isinstance(line, dict) or "code" not in line or "at" not in line:
+                raise UsageError(f"{file} line {number} is no decision: it has no code and no time (at)")
+        return found
     lines: list[dict[str, Any]] = []
     try:
         for one in recordings(path):

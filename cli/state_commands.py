@@ -69,10 +69,14 @@ def db_check(
 def db_backup(target: Path, data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic") -> None:
     """A consistent copy of every store into TARGET, also while the bot runs."""
     from state.db import backup
+    from state.store import StoreError
 
+    folder = existing(data_dir, env, market)
     try:
-        copies = backup(existing(data_dir, env, market), target)
-    except (OSError, Exception) as error:
+        copies = backup(folder, target)
+    except OSError as error:
+        raise FailedError(f"the backup is not complete: {error.filename or target}: {error.strerror}") from error
+    except StoreError as error:
         raise FailedError(f"the backup is not complete: {error}") from error
     print("\n".join(str(path) for path in copies) or "there is no store to copy yet")
 
@@ -81,12 +85,15 @@ def db_backup(target: Path, data_dir: DataDir = None, env: Env = "staging", mark
 def db_migrate(data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic") -> None:
     """Apply pending migrations (a start of the bot does the same)."""
     from state.db import migrate_store, store_files
-    from state.store import lost_sentence
+    from state.store import StoreError, lost_sentence
 
     for path in store_files(existing(data_dir, env, market)):
         if not path.exists():
             raise FailedError(lost_sentence(path))
-        done = migrate_store(path)
+        try:
+            done = migrate_store(path)
+        except StoreError as error:
+            raise FailedError(str(error)) from error
         print(f"{path.name}: {', '.join(done) if done else 'nothing pending'}")
 
 
@@ -111,7 +118,7 @@ def audit_verify(
 @audit_app.command("show")
 def audit_show(
     role: str,
-    last: Annotated[int, typer.Option(help="How many of the newest lines.")] = 20,
+    last: Annotated[int, typer.Option(min=1, help="How many of the newest lines.")] = 20,
     data_dir: DataDir = None,
     env: Env = "staging",
     market: Market = "synthetic",

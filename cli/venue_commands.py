@@ -15,10 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
+from actors.guarding import simulated_venue_gone
+from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, venue_line
 from cli.backtest_commands import moment
 from cli.errors import FAILED, OK, UsageError
-from cli.places import ROOT, data_dir_of
+from cli.places import ROOT, made_folder, running_data_dir
 from cli.tables import PIPE_COLUMNS
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
@@ -28,7 +29,7 @@ Where = Annotated[
     str, typer.Option("--venue", help="coinbase, or bot: the simulated venue of a running bot.", metavar="coinbase|bot")
 ]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="The bot whose venue is meant; default data/staging-synthetic.")
+    Path | None, typer.Option("--data-dir", help="With --venue bot: whose; default: of the one that runs.")
 ]
 
 
@@ -45,13 +46,13 @@ def venue_of(where: str, data_dir: Path | None) -> tuple[Endpoints, ApiKey | Non
         return Endpoints.coinbase(), ApiKey(name, secret) if name and secret else None, {}
     if where != "bot":
         raise UsageError(f"--venue {where}: it is coinbase or bot")
-    folder = data_dir_of("staging", "synthetic", data_dir)
+    folder = running_data_dir(data_dir)
+    if simulated_venue_gone(folder):
+        raise UsageError(f"--venue bot: no bot runs in {folder}, so its simulated venue is gone; start the bot first")
     try:
         line = venue_line(folder)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder / VENUE_LINE}: no simulated venue has run there ({error}); start the bot first"
-        ) from error
+        raise UsageError(f"--venue bot: no bot with a simulated venue runs in {folder}; start it first") from error
     return Endpoints.simulated(line), ApiKey(str(line["api_key"]), str(line["api_secret"])), line
 
 
@@ -179,7 +180,9 @@ def download(
     endpoints, _, _ = venue_of(venue, data_dir)
     start, end = moment(from_, "--from"), moment(to, "--to")
     assert start is not None
-    folder = out or ROOT / "data" / "candles"
+    if end is not None and start >= end:
+        raise UsageError(f"--from {from_} is not before --to {to}: there is nothing to download")
+    folder = made_folder(out or ROOT / "data" / "candles", "--out")
     try:
         reports = download_shown(
             endpoints,
@@ -217,7 +220,7 @@ def stamp(epoch_s: int | None) -> str:
 def record(
     products: Annotated[list[str], typer.Argument(help="For example BTC-USD.", metavar="PRODUCT...")],
     for_: Annotated[
-        float | None, typer.Option("--for", help="Seconds; default: until Ctrl-C.", metavar="SECONDS")
+        float | None, typer.Option("--for", min=0.0, help="Seconds; default: until Ctrl-C.", metavar="SECONDS")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the recording; default data/recordings/<time>.")] = None,
     venue: Where = "coinbase",
@@ -228,6 +231,7 @@ def record(
 
     endpoints, _, _ = venue_of(venue, data_dir)
     folder = out or ROOT / "data" / "recordings" / datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
+    made_folder(folder, "--out")
     stop = threading.Event()
 
     def told(frames: int, size: int) -> None:

@@ -77,12 +77,13 @@ class Loaded:
     hash: str
 
     def problem(self, key: str, text: str) -> Problem:
-        """A problem of a later check (sanity) at the line where `key` (dotted) was said, or at the default."""
+        """A problem of a later check (sanity) at the line where `key` (dotted) or something of it was said, or at the default."""
         path = tuple(key.split("."))
         for length in range(len(path), 0, -1):
             if (said := self.said.get(path[:length])) is not None:
                 return Problem(said.where, said.line, key, text)
-        return Problem("default", 0, key, text)
+        said = _said_below(path, self.said) or Said(None, "default", 0)
+        return Problem(said.where, said.line, key, text)
 
 
 def load(schema: type[T], files: Iterable[Path], overrides: Iterable[str] = ()) -> Loaded:
@@ -326,10 +327,15 @@ def _without_none(schema: Any) -> Any:
 def _place(path: Path_, said: Mapping[Path_, Said]) -> Said:
     if path in said:
         return said[path]
-    below = [leaf for key, leaf in said.items() if key[: len(path)] == path]
-    if below:
-        return min(below, key=lambda leaf: leaf.line)
+    if (below := _said_below(path, said)) is not None:
+        return below
     return _place(path[:-1], said) if path else Said(None, "default", 0)
+
+
+def _said_below(path: Path_, said: Mapping[Path_, Said]) -> Said | None:
+    """The first thing that was said of a section or of an entry of a table; a default only when nobody said anything."""
+    below = [leaf for key, leaf in said.items() if key[: len(path)] == path]
+    return min(below, key=lambda leaf: (leaf.where == "default", leaf.line), default=None)
 
 
 def _explain(error: BaseException, said: Mapping[Path_, Said], schema: Any, path: Path_ = ()) -> list[Problem]:

@@ -103,6 +103,8 @@ def environment_problems(env: str) -> list[Problem]:
 def mode_problems(loaded: Loaded, mode: str | None) -> list[Problem]:
     """LIVE needs three hands: --mode live, BULKHEAD_MODE=live and the production environment; never a file alone."""
     config: Config = loaded.config
+    if mode is not None and mode not in MODES:
+        return [Problem("--mode", 0, mode, f"is not a mode; one of {', '.join(MODES)}")]
     if config.bot.mode not in MODES:
         return [loaded.problem("bot.mode", f"{config.bot.mode!r} is not a mode; one of {', '.join(MODES)}")]
     if config.bot.mode == "live" and mode != "live":

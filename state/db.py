@@ -79,7 +79,8 @@ def lost(path: Path) -> str:
 
 def backup(data_dir: Path, target: Path) -> list[Path]:
     """A consistent copy of every store into the folder `target`, by SQLite's backup API: never a copy of the raw file,
-    which would miss what is still in the WAL. Raises OSError, StoreError; StoreCorruptError for a lost store when all others are copied.
+    which would miss what is still in the WAL. Raises OSError, StoreError; StoreCorruptError for a lost or damaged store when
+    all others are copied: the API copies damage as it is, and an earlier whole copy must not go for it.
     """
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     copies = []
@@ -96,9 +97,17 @@ def backup(data_dir: Path, target: Path) -> list[Path]:
             with reading(path) as source, closing(sqlite3.connect(fresh)) as db:
                 source.backup(db)
                 db.execute("PRAGMA journal_mode = DELETE")
+                finding = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.Error as error:
             fresh.unlink(missing_ok=True)
-            raise classified(error, path) from error
+            known = classified(error, path)
+            if not isinstance(known, StoreCorruptError):
+                raise known from error
+            finding = str(error)
+        if finding != "ok":
+            fresh.unlink(missing_ok=True)
+            sentences.append(corrupt_sentence(path, finding))
+            continue
         descriptor = os.open(fresh, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
@@ -110,14 +119,12 @@ def backup(data_dir: Path, target: Path) -> list[Path]:
 
 
 def migrate_store(path: Path) -> list[str]:
-    """Apply pending migrations to a store whose bot is stopped (a start does the same). Returns their names."""
-    db = connect(path)
+    """Apply pending migrations to a store whose bot is stopped (a start does the same). Returns their names. Raises StoreError."""
     try:
-        return migrate(db, path)
+        with closing(connect(path)) as db:
+            return migrate(db, path)
     except sqlite3.Error as error:
         raise classified(error, path) from error
-    finally:
-        db.close()
 
 
 def positions(data_dir: Path) -> list[str]:

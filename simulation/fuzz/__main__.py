@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.seeds < 0 or options.jobs < 1:
         print("--seeds must be 0 or more and --jobs 1 or more", file=sys.stderr)
         return 2
+    if sentence := _trace_problem(options):
+        print(f"--trace {options.trace}: {sentence}", file=sys.stderr)
+        return 2
     if options.seed is not None:
         return _one(options, protections)
     campaign.ended.clear()
@@ -50,6 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             break
     _line("")
     return _report(options, protections, tally, at)
+
+
+def _trace_problem(options: argparse.Namespace) -> str:
+    """Why the trace cannot be written, found out before anything is played; "" when it can."""
+    if options.trace is None:
+        return ""
+    if options.seed is None:
+        return "it holds one schedule's trace, so it goes with --seed K"
+    try:
+        options.trace.write_text("")
+    except OSError as error:
+        return f"cannot be written ({error.strerror}); name a file in a folder that exists"
+    return ""
 
 
 def _end(number: int, _frame: object) -> None:
