@@ -103,7 +103,7 @@ def _tell_page(conducting: Conducting, told: dict[str, Any] | None) -> dict[str,
     """Say once where page and metrics are, again when that has changed. Returns what was told last."""
     found = page_of(conducting.plan.data_dir)
     if found is not None and found != told:
-        why = f"; {found['note']}" if found.get("note") else ""
-        text = f"status page {found['url']}  metrics {found['url']}metrics{why}"
+        why = f" ({found['note']})" if found.get("note") else ""
+        text = f"status page {found['url']}, Prometheus: {found['url']}metrics{why}"
         conducting.view.event("page", text, {"url": found["url"], "show": True})
     return found or told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ async def serve(app: web.Application, data_dir: Path, wanted: int) -> web.AppRun
             break
         except OSError as error:
             if wanted:
-                note = f"port {wanted} cannot be used ({error.strerror}), so a free one was taken"
+                why = os.strerror(error.errno) if error.errno else str(error)  # asyncio's text repeats the address
+                note = f"port {wanted} cannot be used: {why}"
     got = _port(runner)
     body = {"url": f"http://{LOOPBACK}:{got}/", "port": got, "note": note}
     write_atomically(data_dir / PAGE_FILE, json.dumps(body).encode())

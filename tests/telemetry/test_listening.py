@@ -265,7 +265,7 @@ def test_a_taken_port_costs_the_page_its_address_only_and_the_note_says_why(tmp_
         wanted = taken.getsockname()[1]
         found = asyncio.run(_served(tmp_path, wanted))
     assert found["port"] != wanted
-    assert f"port {wanted} cannot be used" in found["note"]
+    assert found["note"] == f"port {wanted} cannot be used: Address already in use"
     assert asyncio.run(_served(tmp_path, wanted)) == {"url": f"http://127.0.0.1:{wanted}/", "port": wanted, "note": ""}
 
 
