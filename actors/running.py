@@ -104,6 +104,6 @@ def _tell_page(conducting: Conducting, told: dict[str, Any] | None) -> dict[str,
     found = page_of(conducting.plan.data_dir)
     if found is not None and found != told:
         why = f" ({found['note']})" if found.get("note") else ""
-        text = f"status page {found['url']}, Prometheus: {found['url']}metrics{why}"
+        text = f"status page {found['url']}  Prometheus /metrics{why}"
         conducting.view.event("page", text, {"url": found["url"], "show": True})
     return found or told

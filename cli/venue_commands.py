@@ -82,8 +82,10 @@ def smoke(
     from exchange.coinbase.smoke import smoke as walk
     from exchange.coinbase.smoke_order import smoke_order
 
-    endpoints, key, line = venue_of(venue, data_dir)
+    if mode not in ("paper", "live"):
+        raise UsageError(f"--mode {mode}: it is paper or live")
     name = symbol(product)
+    endpoints, key, line = venue_of(venue, data_dir)
     console = Console(highlight=False, stderr=as_json, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
     def told(check: Check) -> None:
