@@ -26,7 +26,7 @@ def said(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str]:
 def book(data_dir: Path, fills: int) -> Path:
     path = data_dir / "bulkhead.db"
     table = next(one for one in TABLES if one.name == "fills")
-    store = Store(path, [table])
+    store = Store(path, TABLES)
     rows = ({name: 1.0 if kind == "real" else f"{n}" for name, kind in table.columns.items()} for n in range(fills))
     store.commit([Save("fills", f"f{n}", row) for n, row in enumerate(rows)], 1.0)
     store.close()
