@@ -43,9 +43,11 @@ def register(app: typer.Typer) -> None:
 def order(
     data_dir: Path | None, command: str, args: Mapping[str, str], name: str | None, cause: str | None, as_json: bool
 ) -> None:
-    """A command with a name and a cause; it is acknowledged when its owner saved it."""
-    who = name or getpass.getuser()
-    answer = ask(data_dir, command, {**args, "name": who, "cause": cause or "ctl"}, timeout_s=15.0)
+    """A command with a name and a cause; it is acknowledged when its owner saved it. An empty text is not replaced: the
+    operator's rule refuses it where a name or a cause is wanted.
+    """
+    who = getpass.getuser() if name is None else name
+    answer = ask(data_dir, command, {**args, "name": who, "cause": "ctl" if cause is None else cause}, timeout_s=15.0)
     show(answer, as_json, str(answer.get("text", "done")))
 
 

@@ -159,17 +159,25 @@ class OperatorMachine(QuietMachine):
         return effects
 
 
+CAUSED = {
+    "rearm": "why it is safe again",
+    "settle": "what Coinbase shows of that order",
+    "adopt": "why the bot shall sell these coins",
+}
+"""Commands whose cause is the only witness later that a person has looked: none is made up for them."""
+
+
 def address(command: str, args: dict[str, str], command_id: str) -> tuple[str, object]:
     """(owner's role, message) of a person's command. Raises ValueError with a sentence for a bad argument."""
     name, cause = args.get("name", "").strip(), args.get("cause", "").strip()
     if not name:
         raise ValueError(f"{command} wants a name: who orders it")
+    if command in CAUSED and not cause:
+        raise ValueError(f"{command} wants a cause: {CAUSED[command]}")
     match command:
         case "kill":
             return "kill_switch", Engage(command_id=command_id, name=name, cause=cause or "ctl kill", source="ctl")
         case "rearm":
-            if not cause:
-                raise ValueError("rearm wants a cause: why it is safe again")
             return "kill_switch", Rearm(command_id=command_id, name=name, cause=cause)
         case "pause":
             return "kill_switch", Pause(command_id=command_id, name=name, cause=cause or "ctl pause")

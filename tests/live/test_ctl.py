@@ -20,6 +20,9 @@ WRONG_WORDS = [
     (("ban", "SOL-USD", "bogus"), "one of recent_exploit"),
     (("adopt", "SOL-USD", "abc", "mine"), "as in 0.25"),
     (("drill", "--rounds", "0"), "not in the range"),
+    (("rearm", "", ""), "wants a name"),
+    (("rearm", "ada", " "), "wants a cause"),
+    (("settle", "some-order", ""), "what Coinbase shows"),
 ]
 
 
