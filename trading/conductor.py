@@ -114,6 +114,7 @@ class ConductorMachine(QuietMachine):
         self._tree: TreeState | None = None
         self._asked_boot_s = 0.0
         self._root_ended = False
+        self._in_time = False  # whether the end is the one that a stop promises
         self._flattens = 0
         self._drained: dict[str, Drained] = {}
         self._listed: OursListed | None = None
@@ -216,7 +217,7 @@ class ConductorMachine(QuietMachine):
 
     def _stop(self, reason: str, now: Instant) -> Effects:
         if self.phase is not Phase.RUNNING:
-            return ()
+            return self._hasten(now) if self._root_ended else ()
         self.reason = reason
         self._asked_boot_s = now.boot_s
         at = self._after
@@ -226,6 +227,15 @@ class ConductorMachine(QuietMachine):
             self.phase = Phase.FLATTENING
             return (self._save("draining"), note, *self._flatten(now), *clock)
         return (self._save("draining"), note, *self._fence(now), *clock)
+
+    def _hasten(self, now: Instant) -> Effects:
+        """A stop that is asked for while the venue is swept for a dead root ends in the time promised to a stop."""
+        end_boot_s = now.boot_s + self.settings.exit_s
+        if end_boot_s >= self._after(self.settings.root_ended_sweep_s) or self._in_time:
+            return ()
+        self._in_time = True
+        self._asked_boot_s = now.boot_s
+        return (*self._sweep_now(now, self.settings.exit_s), Wake("exit", end_boot_s))
 
     def _flatten(self, now: Instant) -> Effects:
         """Each time under a new id: what an order of before has not sold is asked for again."""
@@ -267,6 +277,7 @@ class ConductorMachine(QuietMachine):
         self.reason = self.reason or self.failed
         # Whoever asked for a stop gets it in the time that was promised; what may be left then is the guardian's.
         sweep_s, kill_s = self.settings.exit_s, self.settings.stop_s
+        self._in_time = self.phase is not Phase.RUNNING
         if self.phase is Phase.RUNNING:
             self._asked_boot_s = now.boot_s
             sweep_s, kill_s = self.settings.root_ended_sweep_s, 2.0

@@ -50,6 +50,8 @@ from trading.values import derived_id
 TICK_S = 0.5
 CORE = ("kill_switch", "gateway", "oms", "exits", "risk", "universe", "catalog", "market_feed", "user_feed")
 RUNNING = ("running", "up", "ready")
+TOLD_AFTER_S = 2.0
+"""A breaker denies from the moment it opens; people hear of one that stays open, not of the first second of every run."""
 
 
 @frozen(kw_only=True)
@@ -282,6 +284,8 @@ class HealthMonitorMachine(QuietMachine):
             rule = state.rule
             fingerprint = f"breaker:{rule.code}"
             if state.open and state.measured:
+                if state.since_boot_s is None or now.boot_s < state.since_boot_s + TOLD_AFTER_S:
+                    continue  # the next tick looks again
                 breaker = state.snapshot()
                 text = f"{rule.code}: {rule.text} ({rule.source}.{rule.reading} {breaker_value(breaker)}, opens at {rule.opens_at:g}); no entries"
                 out += self._board.stand(

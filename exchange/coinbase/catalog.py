@@ -57,6 +57,8 @@ FACTS_TABLE = Table(
     columns={"fetched_s": "real", "maker_rate": "text", "taker_rate": "text", "tier": "text"},
 )
 NEVER_BOOT_S = -1e18
+FIRST_ANSWERS_N = 2
+"""So many looks, a second apart, pass before people hear that the venue has told nothing yet; risk denies from the start."""
 READERS = ("oms", "exits", "gateway", "universe", "health_monitor", "kill_switch")
 
 
@@ -397,6 +399,8 @@ class CatalogMachine(QuietMachine):
             Measured(source=self.role, n=self._measured, readings=tuple(readings), incarnation=self.me),
         )
         age_s = now.boot_s - self._fetched_boot_s
+        if age_s > 1e9 and self._measured <= FIRST_ANSWERS_N:
+            return
         if age_s > self.settings.metadata_age_s_max:
             text = (
                 f"product metadata is {'missing' if age_s > 1e9 else f'{age_s:.0f} s old'}: no entries until it is read"

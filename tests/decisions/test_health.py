@@ -84,7 +84,7 @@ def test_good_readings_close_everything_at_once():
         ("universe", {"eligible_missing": 1.0}, "empty_universe"),
     ],
 )
-def test_each_reading_opens_its_breaker_tells_risk_at_once_and_people(source, readings, code):
+def test_each_reading_opens_its_breaker_tells_risk_at_once_and_people_when_it_stays_open(source, readings, code):
     machine = monitor()
     effects = tell(machine, source, 1, **readings)
     assert state(machine, code).open
@@ -92,8 +92,10 @@ def test_each_reading_opens_its_breaker_tells_risk_at_once_and_people(source, re
     snapshot = sends(effects, HealthSnapshot, "risk")
     assert snapshot
     assert next(one for one in snapshot[-1].breakers if one.code == code).open
+    assert not sends(effects, Condition, "alerts")
+    effects = [*effects, *machine.handle(Woke("tick"), at(2.5)), *machine.handle(Woke("tick"), at(3))]
     told = [one for one in sends(effects, Condition, "alerts") if one.fingerprint == f"breaker:{code}"]
-    assert told
+    assert len(told) == 1
     assert "no entries" in told[0].text
     others = [one.code for one in machine._snapshot().breakers if one.open and one.code != code]
     assert others == []
@@ -110,6 +112,7 @@ def test_a_breaker_closes_only_after_its_hold_and_starts_anew_on_a_relapse():
     tell(machine, "gateway", 1, errors_in_a_row=3.0)
     for second in range(2, 20):
         tell(machine, "gateway", second)
+    assert sends(machine.handle(Woke("tick"), at(19.5)), Condition, "alerts")
     tell(machine, "gateway", 20, errors_in_a_row=1.0)
     for second in range(21, 51):
         tell(machine, "gateway", second)

@@ -439,7 +439,8 @@ def test_seed_43_the_launch_checklist_is_walked_and_a_missing_gate_or_key_fails_
 
 def test_seed_44_an_anomaly_is_told_and_costs_and_venue_are_modelled_where_the_bot_can_be_run_end_to_end(played):
     monitor = monitor_of()
-    effects = tell(monitor, "gateway", 1, rejects_600s=3.0)
+    tell(monitor, "gateway", 1, rejects_600s=3.0)
+    effects = monitor.handle(Woke("tick"), at(3))
     told = [one for one in sends(effects, Condition, "alerts") if one.fingerprint == "breaker:rejection_burst"]
     assert told[0].active
     _, run = played

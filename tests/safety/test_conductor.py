@@ -240,6 +240,20 @@ def test_root_that_dies_while_a_stop_is_under_way_does_not_make_the_stop_longer(
     assert w.shell.of(StopTree)[0].kill_at_boot_s <= asked + ConductorSettings().stop_s
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_stop_asked_for_while_the_venue_is_swept_for_a_dead_root_ends_in_the_time_of_a_stop(again):
+    w = World({"oms": None})
+    w.shell.sweeps_clean = False
+    w.shell.stop_takes_s = 60.0
+    w.tell(RootEnded(reason="killed", gave_up=False), 2.0)
+    w.tell(StopAsked(reason="SIGTERM"), 5.0)
+    if again:  # impatience changes nothing
+        w.tell(StopAsked(reason="SIGTERM"), 0.1)
+    w.stage.run_for(9.9 - 5.0)
+    assert w.leave is not None and w.leave.exit_code == 1
+    assert w.shell.of(SweepOrdered)[-1].until_boot_s <= w.stage.boot_s
+
+
 def flattens(w):
     return [m for m in mail(w.seen["oms"]) if isinstance(m, OperatorOrder)]
 
