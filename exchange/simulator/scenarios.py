@@ -14,18 +14,17 @@ from exchange.simulator.market import Move, move_from_json, percent
 SCENARIOS: dict[str, tuple[dict[str, Any], ...]] = {
     "quiet": (),
     "opening": (
-        # A sharp rise on heavy volume in a liquid product: 2.6 % at one stroke, so that whoever decides on it
-        # quotes near its top; then a pause with ever deeper dips, in which resting bids are hit, then a run that reaches any target up to 15 %
-        # above the entry, and a slow way back down.
+        # A sharp rise on heavy volume in a liquid product: 2.6 % at one stroke, then slowly on for as long as it takes until the
+        # volume is seen, so that a post-only bid of whoever decides meets no falling ask and rests; then ever deeper dips, in
+        # which it is hit, then a run that reaches any target up to 15 % above the entry, and a slow way back down.
         {
             "product_id": "SOL-USD",
             "after_s": 8.0,
             "for_s": 13.0,
             "volume_x": 900.0,
             "percent": [
-                (0.05, 2.6), (1.5, 2.7), (3.0, 2.2), (4.0, 2.6), (5.0, 2.1), (6.0, 2.6), (7.0, 2.0), (8.0, 2.5), (9.0, 1.9),
-                (10.0, 2.5), (11.0, 1.8), (12.0, 2.4), (13.0, 1.7), (14.5, 11.0), (17.0, 20.0), (90.0, 19.0), (900.0, 12.0),
-                (5400.0, 0.0),
+                (0.001, 2.6), (4.5, 2.8), (5.5, 2.3), (6.3, 2.7), (7.2, 2.2), (8.0, 2.6), (9.0, 2.0), (10.0, 2.5), (11.0, 1.8),
+                (12.0, 2.4), (13.0, 1.2), (14.5, 11.0), (17.0, 20.0), (90.0, 19.0), (900.0, 12.0), (5400.0, 0.0),
             ],
         },
         {"product_id": "SOL-USD", "after_s": 21.0, "for_s": 12.0, "volume_x": 40.0, "percent": []},

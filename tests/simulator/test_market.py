@@ -217,6 +217,24 @@ def test_the_opening_leads_to_a_rise_a_denial_and_an_exit_within_thirty_seconds(
     assert sum(float(p * s) for p, s in depth[0] if float(p) > mid(denied) * 0.998) < 10_000
 
 
+@pytest.mark.parametrize("begins_s", [NOW + 13_711 * n for n in range(8)])
+def test_a_post_only_bid_within_four_seconds_of_the_openings_rise_rests_and_is_hit_before_the_run(begins_s):
+    market = SyntheticMarket(1, ("SOL-USD",))
+    for move in scenario_moves("opening", begins_s, 1.0, {"SOL-USD"}):
+        market.add_move(move)
+    after = {step: market.tick("SOL-USD", step) for step in steps(market, 14, begins_s + 8.0)}
+    lost = []
+    for step in steps(market, 4, begins_s + 8.05):
+        bid = after[step].bid
+        arrives = step + 2  # a quarter of a second from the quote to the venue
+        if after[arrives].ask <= bid:
+            lost.append((step, "refused"))
+        elif not any(after[later].ask <= bid for later in after if later > arrives):
+            lost.append((step, "never hit"))
+    print(begins_s, lost)
+    assert len(lost) <= 3, "of 32 quotes"
+
+
 def test_every_scenario_is_usable_and_an_unknown_one_is_a_sentence():
     for name in SCENARIOS:
         scenario_moves(name, NOW, 2.0, {"SOL-USD"})
