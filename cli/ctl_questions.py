@@ -12,7 +12,7 @@ from cli.ctl import AsJson, DataDir, ask
 from cli.errors import UsageError
 from cli.places import bot_of, running_data_dir
 from cli.tables import cell, readable, show, table_of
-from telemetry.view import decision_text, percent, seconds, usd
+from telemetry.view import decision_text, percent, regime_text, seconds, usd
 
 READINGS = (
     ("balance", "Cash, foreign holdings, flows."),
@@ -44,7 +44,7 @@ def status_lines(answer: Mapping[str, Any]) -> list[str]:
     kept = f"pid {bot['pid']}   up {seconds(bot['uptime_s'])}" if bot["pid"] else "its main process is gone"
     return [
         f"{answer['trading_state']}" + (f" because {', '.join(answer['causes'])}" if answer["causes"] else ""),
-        f"{answer['env']} · {answer['mode']} · market {answer['market']} · regime {answer['regime'] or 'unknown'}",
+        f"{answer['env']} · {answer['mode']} · market {answer['market']} · regime {regime_text(answer)}",
         f"run {bot['run'] or 'unknown'}   {kept}   config {answer['config_hash']}",
         f"page {bot['page'] or 'none'}",
         f"NAV {usd(answer['nav_usd'])}   cash {usd(answer['quote_total_usd'])}   drawdown {percent(answer['drawdown_pct'])}",

@@ -217,6 +217,7 @@ class ReadModel:
             "drift": {"usd": _text(book.drift_usd), "count": book.drift_count} if book else None,
             "conditions": self.conditions_answer(),
             "regime": self.universe.regime if self.universe else None,
+            "regime_values": dict(self.universe.regime_values) if self.universe else {},
         }
 
     def events_answer(self, args: Mapping[str, str]) -> Answer:

@@ -126,7 +126,7 @@ def money_text(status: Mapping[str, Any]) -> Text:
 
 def facts_text(status: Mapping[str, Any], local: Local) -> Text:
     scenario = f" · scenario: {local.scenario}" if local.scenario else ""
-    text = f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}{scenario} · regime {status['regime'] or 'unknown'}"
+    text = f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}{scenario} · regime {regime_text(status)}"
     return Text(f"{text} · config {status['config_hash']}", style="dim")
 
 
@@ -301,6 +301,14 @@ def decision_text(record: Mapping[str, Any]) -> str:
     pairs = values.items() if isinstance(values, Mapping) else values
     shown = "  ".join(f"{name}={value}" for name, value in pairs)
     return "  ".join(part for part in (shown, str(record.get("text", ""))) if part)
+
+
+def regime_text(status: Mapping[str, Any]) -> str:
+    """The market's regime with what was measured, as in bear (return_7d_pct=-6.3  volatility_pct=58.4)."""
+    if not status["regime"]:
+        return "unknown"
+    values = "  ".join(f"{name}={value}" for name, value in status.get("regime_values", {}).items())
+    return f"{status['regime']} ({values})" if values else str(status["regime"])
 
 
 def usd(text: str | None, *, sign: bool = False) -> str:
