@@ -9,11 +9,12 @@ people look on (`tells`), the verdict that stands is told again every 10 s.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
+from trading.advice import StructureAdvice
 from trading.candles import MOVE, SIGNAL, Candles
 from trading.code_log import CodeLog
+from trading.conviction import boosts_of, conviction_of
 from trading.data_guards import (
     BAR_STALE,
     OUTLIER,
@@ -27,7 +28,6 @@ from trading.entries import TakerCost, entry_price, proposal_of, requote_of
 from trading.fees import rate_to_assume
 from trading.forming import FormingVolume
 from trading.machine import (
-    Effect,
     Effects,
     Incarnation,
     Instant,
@@ -41,7 +41,7 @@ from trading.machine import (
 )
 from trading.messages.book import BookOrder, BookSnapshot
 from trading.messages.control import CatalogSnapshot, KillSnapshot, UniverseEntry, UniverseSnapshot
-from trading.messages.decisions import ExitAdvice, Proposal, Values, Verdict
+from trading.messages.decisions import Proposal, Values, Verdict
 from trading.messages.market import Bar, Quote
 from trading.messages.orders import Fees
 from trading.nearest import nearest
@@ -52,8 +52,7 @@ from trading.strategies.interface import QUOTE as ON_QUOTE
 from trading.strategies.interface import SIGNAL as ON_SIGNAL
 from trading.strategies.interface import MarketView, Signal, Strategy
 from trading.strategies.registry import enabled
-from trading.strategies.reversal import confirmations
-from trading.symbol_settings import ConvictionSettings, SymbolSettings
+from trading.symbol_settings import SymbolSettings
 
 NO_CANDIDATES = "no_candidates_from_triggers"
 NO_PROPOSALS = "rules_engine_no_proposals"
@@ -61,29 +60,6 @@ DATA_UNAVAILABLE = "data_unavailable"
 PROPOSED = "proposed"
 REPEAT_S = 0.5
 PLANS_KEPT = 32
-
-
-def conviction_of(
-    signal: Signal, confidence_factor: float, boosts: float, settings: ConvictionSettings, *, regime: str
-) -> float:
-    """clamp01(base + .5 strength + .3 confidence + boosts) x the rule's confidence factor (domain.md section 8).
-
-    A signal is believed more in a bull market and less in chop (section 3.4).
-    """
-    confidence = max(0.0, min(1.0, signal.confidence + settings.regime_confidence.get(regime, 0.0)))
-    raw = settings.base + settings.strength * signal.strength + settings.confidence * confidence + boosts
-    return max(0.0, min(1.0, raw)) * confidence_factor
-
-
-def boosts_of(view: MarketView, settings: ConvictionSettings) -> float:
-    signs = confirmations(view)
-    table = {
-        "above_vwap": settings.boost_above_vwap,
-        "higher_low": settings.boost_higher_low,
-        "rsi_cross_50": settings.boost_rsi_cross_50,
-        "bounce": settings.boost_bounce,
-    }
-    return sum(table[sign] for sign in signs) + (settings.boost_t1 if view.tier == "T1" else 0.0)
 
 
 def _by_score(candidate: tuple[Strategy, Signal]) -> float:
@@ -139,8 +115,9 @@ class SymbolMachine(QuietMachine):
         self._pace = Pace(jitter, self.role, "standing", SLOW_S)
         self._forming = FormingVolume()
         self._quiet_bars = 0
-        self._advice_n = 0
-        self._advised: tuple[str, Decimal] = ("", Decimal(0))
+        self._advice = (
+            StructureAdvice(product_id, settings.advise_after_profit_pct) if settings.advise_structure_stop else None
+        )
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
@@ -240,7 +217,7 @@ class SymbolMachine(QuietMachine):
             view.price = view.signal.close
             end_s = view.signal.end_s
             candidates = self._hourly(candidates)
-        advice = self._advise(closed, now) if self._settings.advise_structure_stop else ()
+        advice = self._advice.effects(self._slice, view.move) if closed & MOVE and self._advice is not None else ()
         if candidates is None:
             if closed & SIGNAL:
                 self._quiet_bars += 1
@@ -517,28 +494,6 @@ class SymbolMachine(QuietMachine):
     def _set_fallback(self) -> None:
         if self._settings.triggers.fallback_after_bars:
             self.view.set_regime(self.view.regime, relaxed=self._relaxed())
-
-    def _advise(self, closed: int, now: Instant) -> tuple[Effect, ...]:  # noqa: ARG002
-        """A winner's stop may rise to the lowest low of 36 five-minute bars: advice that can only tighten."""
-        book, move = self._slice, self.view.move
-        if not closed & MOVE or book is None or move.count < 36:
-            return ()
-        floor = Decimal(f"{move.lowest_36:.8f}")
-        for position in book.positions:
-            if position.product_id != self.product_id or position.average_price <= 0:
-                continue
-            profit_pct = (Decimal(f"{move.close:.8f}") / position.average_price - 1) * 100
-            if profit_pct < Decimal(str(self._settings.advise_after_profit_pct)) or floor <= position.stop_price:
-                continue
-            advised_id, advised = self._advised
-            if advised_id != position.position_id or floor > advised:
-                self._advised = (position.position_id, floor)
-                self._advice_n += 1
-                advice = ExitAdvice(
-                    product_id=self.product_id, stop_price=floor, reason="structure_low_36", n=self._advice_n
-                )
-                return (Send("exits", advice),)
-        return ()
 
     def facts(self) -> dict[str, Any]:
         """What tests and the page may read: counts by code, gaps and refusals of bars."""

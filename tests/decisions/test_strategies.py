@@ -12,6 +12,7 @@ import pytest
 from tests.decisions.build import T0, D, at, bar, book, catalog_of, quote, sends, universe_of
 from tests.decisions.test_symbol import last_code
 from trading.candles import Candles
+from trading.conviction import conviction_of
 from trading.data_guards import DataGuardSettings
 from trading.messages.decisions import Proposal
 from trading.strategies import interface
@@ -23,7 +24,7 @@ from trading.strategies.price_move import price_move
 from trading.strategies.registry import StrategySettings, collect, default_strategies, enabled
 from trading.strategies.reversal import confirmations, reversal
 from trading.strategies.volume_spike import volume_spike
-from trading.symbol import SymbolMachine, conviction_of
+from trading.symbol import SymbolMachine
 from trading.symbol_settings import ConvictionSettings, SymbolSettings
 
 HOUR = 3600
