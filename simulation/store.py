@@ -11,8 +11,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 
 from trading.machine import Cell, Row, Rows, Save, Table
+
+Copy = tuple[dict[str, dict[str, dict[str, Cell]]], dict[tuple[str, str], dict[Cell, str]]]
 
 
 class FactConflictError(Exception):
@@ -101,6 +104,14 @@ class MemoryStore:
             rows.clear()
         for owners in self._owners.values():
             owners.clear()
+
+    def copy(self) -> Copy:
+        """The file as it is now, for `put_back`."""
+        return deepcopy((self._tables, self._owners))
+
+    def put_back(self, copy: Copy) -> None:
+        """A person puts an older copy in the place of the file, while no process has it open."""
+        self._tables, self._owners = deepcopy(copy)
 
     def fingerprint(self) -> tuple[object, ...]:
         """Hashable content, in order of first save."""

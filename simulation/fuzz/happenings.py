@@ -8,11 +8,13 @@ from decimal import Decimal
 from simulation.fuzz.scripted import Trigger
 from simulation.fuzz.venue import FuzzVenue
 from simulation.stage import VirtualStage
-from simulation.store import KillStore
+from simulation.store import Copy, KillStore
 from trading.messages.control import Engage, OperatorOrder, Pause, Rearm, Resume, StopAsked
 from trading.product import Product
 
 PERSON = "fuzz"
+PUT_BACK_S = 230.0
+"""How long a person takes to put an older copy of the book in its place: the runbook asks for four minutes."""
 
 
 class Happenings:
@@ -32,6 +34,8 @@ class Happenings:
     risk_blind: bool
     lost_book: bool
     adopting_run: int
+    backup: Copy
+    next_run_boot_s: float
     _commands: int
     _main_gone: bool
 
@@ -99,12 +103,27 @@ class Happenings:
         self.adopting_run = self.stage.run_number + 1
         self._hook("adopted")
 
+    def _do_back_up(self) -> None:
+        self.backup = self.stage.store("oms").copy()
+
+    def _do_put_back(self) -> None:
+        """The whole bot dies, a person puts a copy of the book in its place and starts again when nothing can be on its way."""
+        self.stage.kill("main", reason="an older copy of its book is put back")
+        self._end_lingering("oms", "its store is replaced")
+        self.stage.store("oms").put_back(self.backup)
+        self.next_run_boot_s = self.stage.boot_s + PUT_BACK_S
+        self._hook("put back")
+
     def _forget(self, role: str) -> None:
-        for old in [p for p in self.stage.lingering if p.role == role]:
-            self.stage.end(old, "its store is lost")  # it would write what it remembers into the empty file
+        self._end_lingering(role, "its store is lost")
         self.stage.kill(role, reason="its store is lost")
         self.stage.store(role).lose()
         self.lost_book = True
+
+    def _end_lingering(self, role: str, reason: str) -> None:
+        """Else it would write what it remembers into a file that another has put there."""
+        for old in [p for p in self.stage.lingering if p.role == role]:
+            self.stage.end(old, reason)
 
     def _do_distrust(self, role: str, seconds: float) -> None:
         self.stage.distrusted[role] = True

@@ -56,8 +56,22 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
             self.by_proposal.clear()
             self.intents.clear()
             self.by_intent.clear()
+        elif what == "put back":
+            self._forget_what_came_after()
         elif what.startswith("left "):
             self.left_main(int(what.split()[1]), self.stage.boot_s)
+
+    def _forget_what_came_after(self) -> None:
+        """An older copy of the book was put back: what it does not know is an order of ours without a row."""
+        store = self.stage.store("oms")
+        intents, fills = store.rows("intents"), set(store.rows("fills"))
+        self.by_intent = {key: row for key, row in self.by_intent.items() if key in intents}
+        self.forgotten |= {coid for coid, row in self.intents.items() if str(row["intent_id"]) not in intents}
+        self.intents = {coid: row for coid, row in self.intents.items() if str(row["intent_id"]) in intents}
+        self.by_proposal = {key: coid for key, coid in self.by_proposal.items() if coid in self.intents}
+        self.used_approvals = {key: coid for key, coid in self.used_approvals.items() if coid in self.intents}
+        self.booked = {trade: key for trade, key in self.booked.items() if key in fills}
+        self.posts = {coid: n for coid, n in self.posts.items() if coid not in self.forgotten}
 
     def life(self, process: Process, what: str, now: Instant) -> None:
         role = process.role

@@ -70,6 +70,7 @@ class Ground:
         self.checks = 0
         self.intents: dict[str, Row] = {}  # by client_order_id
         self.by_intent: dict[str, Row] = {}
+        self.forgotten: set[str] = set()  # client order ids that an older copy of the book, put back, knows nothing of
         self.approvals: dict[str, Approved] = {}
         self.used_approvals: dict[str, str] = {}
         self.exit_ids: dict[str, None] = {}

@@ -110,7 +110,9 @@ class TimeChecks(Ground):
                 continue  # which position another hand's sale has cut is the book's to say
             key = str(intent["intent_id"])
             product = str(intent["product_id"])
-            held = min(self._left_of(coid, key), self.venue.held_by_fills(product, self._has_row))
+            # What orders without a row have sold came from positions too (an older copy of the book knows nothing of them).
+            of_all = self.venue.held_by_fills(product)
+            held = min(self._left_of(coid, key), self.venue.held_by_fills(product, self._has_row), of_all)
             if (
                 held * self.world.prices[product] > 5
                 and key not in exits._watches

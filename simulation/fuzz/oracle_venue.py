@@ -31,7 +31,7 @@ class VenueChecks(Ground):
     def _arrived(self, order: Order, place: PlaceOrder) -> None:
         self.checks += 1
         coid = order.client_order_id
-        if coid not in self.intents and self.lost_at is None:
+        if coid not in self.intents and coid not in self.forgotten and self.lost_at is None:
             self.broken("I1", f"{coid} is at the venue and no intent row was committed")
         if len(self.venue.by_client_id(coid)) > 1:
             self.broken("I2", f"two orders of one intent at the venue: {coid}")

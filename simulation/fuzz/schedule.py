@@ -109,8 +109,11 @@ AIMED_HANDLES = {
 }  # fmt: skip
 """Role -> what it handles when it dies."""
 
+PUT_BACKS = 0.002
+"""Share of the schedules in which an older copy of the book is put back: each lasts six minutes."""
+
 FAULTS = frozenset(
-    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "adopt", "replace", "root_stop", "frame", "mail_of", "crash_on"}
+    {"kill", "stop", "crash", "fate", "mail", "disk", "distrust", "deaf", "blackhole", "quiet", "killall", "lose", "adopt", "put_back", "replace", "root_stop", "frame", "mail_of", "crash_on"}
 )  # fmt: skip
 
 
@@ -187,6 +190,10 @@ def short(seed: int, *, heal: bool = False) -> Schedule:
     if losses.random() < 0.02:
         items += _lost_book(losses, safety_s)
         heal = heal or losses.random() < 0.3
+    copies = random.Random(f"copies:{seed}")
+    if copies.random() < PUT_BACKS:
+        more, safety_s = _put_back(copies)
+        items += more
     return Schedule(
         seed=seed, mode="R", items=tuple(sorted(items, key=lambda i: i.at_s)), quirks=quirks,
         products=PRODUCTS[: chance.choice((1, 2, 2))], safety_s=safety_s, heal_s=300.0 if heal else 0.0,
@@ -354,6 +361,31 @@ def _lost_exit(chance: random.Random) -> list[Item]:
     if chance.random() < 0.5:
         items.append(Item(0.0, "deposit", (product, Decimal(chance.choice(("0.003", "0.005", "0.01", "1"))))))
     return items
+
+
+def _put_back(chance: random.Random) -> tuple[list[Item], float]:
+    """(items, seconds): something is bought, the book is copied, more is bought or sold, and the copy is put back; then prices fall."""
+    product = PRODUCTS[0]
+    copied = round(chance.uniform(0.5, 20.0), 3)
+    back = round(copied + chance.uniform(1.0, 30.0), 3)
+    items = [
+        Item(0.2, "propose", (product, Decimal(300), False, 5.0, "before")),
+        Item(copied, "back_up", ()),
+        Item(back, "put_back", ()),
+        Item(round(back + 300.0 + chance.uniform(0.0, 20.0), 3), "move", (product, -900)),
+    ]
+    for _ in range(chance.randint(1, 3)):
+        at = round(chance.uniform(copied, back), 3)
+        what, args = chance.choice(
+            (
+                ("exit", (product,)), ("flatten", (product,)), ("move", (product, -900)), ("move", (product, 900)),
+                ("propose", (product, Decimal(300), chance.random() < 0.5, 5.0, f"after {at}")),
+            )
+        )  # fmt: skip
+        items.append(Item(at, what, args))
+    if chance.random() < 0.7:
+        items.append(Item(0.0, "deposit", (product, Decimal(chance.choice(("0.003", "0.005", "0.01", "1"))))))
+    return items, back + 345.0
 
 
 def _people(chance: random.Random, safety_s: float, *, flatten_on_exit: bool) -> list[Item]:

@@ -28,7 +28,7 @@ from simulation.fuzz.venue import FuzzVenue, WireSettings
 from simulation.fuzz.wire import GatewayWire
 from simulation.process import Process, RestartPolicy
 from simulation.stage import VirtualStage
-from simulation.store import KillStore
+from simulation.store import Copy, KillStore
 from trading.conductor import ConductorMachine, ConductorSettings
 from trading.exits import ExitsMachine
 from trading.guardian import GuardianMachine, GuardianSettings
@@ -144,6 +144,8 @@ class World(Happenings):
         self.risk_blind = False
         self.lost_book = False
         self.adopting_run = 0
+        self.backup: Copy = ({}, {})
+        self.next_run_boot_s = 0.0
         self._sequence = 0
         self._settings = machine_settings(self.protections, market_feed=q.market_session)
         self.user_wire = FeedWire(
@@ -391,7 +393,7 @@ class World(Happenings):
                 stage.post("main", FenceSeen(fence="guardian", run_number=self.files.guardian_run))
         elif not self._main_gone:
             self._main_gone = True
-            stage.after(1.0, self._next_run)
+            stage.after(max(1.0, self.next_run_boot_s - stage.boot_s), self._next_run)
         stage.after(1.0, self._main_host)
 
     def _left(self, process: Process, leave: Leave) -> None:

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from exchange.coinbase.gateway_stats import LONG_WINDOW_S, TrafficStats
-from simulation.fuzz import campaign
+from simulation.fuzz import campaign, schedule
 from simulation.fuzz.directed import BTC
 from simulation.fuzz.schedule import Item, Schedule
 from simulation.fuzz.settings import machine_settings
@@ -106,4 +106,12 @@ def test_a_run_whose_root_dies_about_a_stop_is_gone_in_time(seed):
 def test_a_run_that_dies_before_it_has_adopted_anything_leaves_nobodys_coins_behind():
     """kill_switch could not start, so root gave up before oms was there; the next run took the data dir for new."""
     tally = campaign.seeds("R", 12061913, 1, Protections(), jobs=1)
+    assert [f.text for f in tally.failures] == []
+
+
+def test_an_older_copy_of_the_book_that_is_put_back_sells_no_coins_of_others(monkeypatch):
+    """Its positions were sold after it was made: the next stop sold the owner's coins in their place (55 of 200 schedules)."""
+    monkeypatch.setattr(schedule, "PUT_BACKS", 1.0)
+    tally = campaign.seeds("R", 80000000, 20, Protections(), jobs=1)
+    assert tally.total == 20
     assert [f.text for f in tally.failures] == []
