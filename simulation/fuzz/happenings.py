@@ -110,6 +110,7 @@ class Happenings:
         """The whole bot dies, a person puts a copy of the book in its place and starts again when nothing can be on its way."""
         self.stage.kill("main", reason="an older copy of its book is put back")
         self._end_lingering("oms", "its store is replaced")
+        self._hook("putting back")
         self.stage.store("oms").put_back(self.backup)
         self.next_run_boot_s = self.stage.boot_s + PUT_BACK_S
         self._hook("put back")

@@ -56,6 +56,8 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
             self.by_proposal.clear()
             self.intents.clear()
             self.by_intent.clear()
+        elif what == "putting back":
+            self.given_before = {product: self._given(product) for product in self.world.products}
         elif what == "put back":
             self._forget_what_came_after()
         elif what.startswith("left "):

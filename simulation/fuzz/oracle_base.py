@@ -71,6 +71,7 @@ class Ground:
         self.intents: dict[str, Row] = {}  # by client_order_id
         self.by_intent: dict[str, Row] = {}
         self.forgotten: set[str] = set()  # client order ids that an older copy of the book, put back, knows nothing of
+        self.given_before: dict[str, Decimal] = {}  # what a person gave to the bot before an older copy was put back
         self.approvals: dict[str, Approved] = {}
         self.used_approvals: dict[str, str] = {}
         self.exit_ids: dict[str, None] = {}
@@ -162,6 +163,13 @@ class Ground:
         """Whether the bot can know that this order is its own: after a lost store its fills are foreign until adopted."""
         row = self.intents.get(coid)
         return row is not None and not row.get("external")
+
+    def _held_with_row(self, product_id: str) -> Decimal:
+        """What the bot can know to be its own. What orders without a row have sold came from its positions too: an older copy
+        of the book knows nothing of them.
+        """
+        of_all = self.venue.held_by_fills(product_id)
+        return min(self.venue.held_by_fills(product_id, self._has_row), of_all)
 
     def _left_of(self, coid: str, position_id: str) -> Decimal:
         """What the entry bought minus what exits and flattens of its position sold, by the ledger."""

@@ -76,7 +76,7 @@ class BookChecks(Ground):
         theme = {p: (t, r) for p, t, r in caps.groups}
         usd: dict[str, Decimal] = {}
         for product in self.venue.engine.products:
-            held = max(Decimal(0), self.venue.held_by_fills(product, self._has_row))
+            held = max(Decimal(0), self._held_with_row(product))
             usd[product] = held * marks.get(product, Decimal(0))
         now_s, boot_s = self.venue.now_s, self.stage.boot_s
         for other, intent in self.intents.items():

@@ -106,13 +106,11 @@ class TimeChecks(Ground):
                 or (told < self._since("oms") and not self._saw(coid))
             ):
                 continue
-            if str(intent["product_id"]) in self.venue.taken:
-                continue  # which position another hand's sale has cut is the book's to say
+            if str(intent["product_id"]) in self.venue.taken or self.forgotten:
+                continue  # which position a sale by another hand, or one without a row, has cut is the book's to say
             key = str(intent["intent_id"])
             product = str(intent["product_id"])
-            # What orders without a row have sold came from positions too (an older copy of the book knows nothing of them).
-            of_all = self.venue.held_by_fills(product)
-            held = min(self._left_of(coid, key), self.venue.held_by_fills(product, self._has_row), of_all)
+            held = min(self._left_of(coid, key), self._held_with_row(product))
             if (
                 held * self.world.prices[product] > 5
                 and key not in exits._watches
