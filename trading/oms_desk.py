@@ -149,6 +149,7 @@ class Desk:
     flatten_orders: dict[str, OperatorOrder] = field(factory=dict)
     adoptions: dict[str, OperatorOrder] = field(factory=dict)
     rowless: dict[str, list[VenueFill]] = field(factory=dict)
+    used_ids: set[str] = field(factory=set)
     pass_: Pass | None = None
     pass_n: int = 0
     pass_at: float = 0.0

@@ -84,8 +84,9 @@ def _closed(d: Desk, message: ExitOrder) -> Denied | None:
 
 
 def _used_up(d: Desk, message: ExitOrder) -> Denied | None:
-    """An order of this id was adopted without its row (an older copy of the book was put back): the next number is its own."""
-    if client_order_id(d.tag, message.exit_id) not in d.book.orders:
+    """The venue lists an order of this id that has no row (an older copy of the book was put back): the next number is its own."""
+    key = client_order_id(d.tag, message.exit_id)
+    if key not in d.book.orders and key not in d.used_ids:
         return None
     position = d.book.positions[message.position_id]
     d.book.put_position(evolve(position, exit_n=max(position.exit_n, message.n + 1)))

@@ -248,6 +248,7 @@ def _orders_answered(d: Desk, one: Pass, message: Page) -> None:
         listed(d, item)
     for item in gap.adopt:
         listed(d, item)
+    d.used_ids.update(gap.over)
     for order in gap.ask:
         key = order.intent.client_order_id
         d.task(key).ask_now = True

@@ -20,11 +20,13 @@ from trading.values import ZERO, is_ours
 @frozen(kw_only=True)
 class OrdersGap:
     """What a complete listing told. news: orders that moved, with the events; adopt: ours without a row, live at the venue
-    or filled; ask: ours that exist and rest but were not listed, to be asked by id (a listing may lag).
+    or filled; over: ids of ours without a row that ended without a fill; ask: ours that exist and rest but were not listed, to
+    be asked by id (a listing may lag).
     """
 
     news: tuple[tuple[Order, tuple[VenueEvent, ...], VenueOrder], ...] = ()
     adopt: tuple[VenueOrder, ...] = ()
+    over: tuple[str, ...] = ()
     ask: tuple[Order, ...] = ()
 
 
@@ -32,6 +34,7 @@ def compare_orders(ours: Mapping[str, Order], listed: Iterable[VenueOrder], tag:
     """ours: client_order_id -> order, every one that is known (over ones too). Others' orders are not looked at."""
     news: list[tuple[Order, tuple[VenueEvent, ...], VenueOrder]] = []
     adopt: list[VenueOrder] = []
+    over: list[str] = []
     shown: set[str] = set()
     for item in listed:
         if not is_ours(item.client_order_id, tag):
@@ -39,9 +42,11 @@ def compare_orders(ours: Mapping[str, Order], listed: Iterable[VenueOrder], tag:
         shown.add(item.client_order_id)
         order = ours.get(item.client_order_id)
         if order is None:
-            # A finished order without a fill, from before a lost store, has nothing to account for.
+            # A finished order without a fill, from before a lost store, has nothing to account for; its id is used up.
             if not venue_status(item.status).terminal or item.filled_size > ZERO:
                 adopt.append(item)
+            else:
+                over.append(item.client_order_id)
             continue
         events = observe(order, sighting_of(item), at_s)
         if events or order.venue_order_id is None:
@@ -51,7 +56,7 @@ def compare_orders(ours: Mapping[str, Order], listed: Iterable[VenueOrder], tag:
         for key, order in ours.items()
         if order.status.resting and order.venue_order_id is not None and key not in shown
     )
-    return OrdersGap(news=tuple(news), adopt=tuple(adopt), ask=missing)
+    return OrdersGap(news=tuple(news), adopt=tuple(adopt), over=tuple(over), ask=missing)
 
 
 def fill_key(fill: VenueFill) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
+import pytest
 from attrs import evolve
 
 from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, page_of, update
@@ -259,7 +260,8 @@ def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
     host.greet()
     host.tell(KillSnapshot(n=1, engaged=False))
     host.answer_query(QueryKind.ORDERS, listing(sale, "v2", "filled" if size == "1" else "canceled", size))
-    host.answer_query(QueryKind.FILLS, fill(sale, "v2", "e2", size, "95", at_s=host.now.venue_s))
+    fills = [fill(sale, "v2", "e2", size, "95", at_s=host.now.venue_s)] if D(size) else []
+    host.answer_query(QueryKind.FILLS, *fills)
     host.answer_query(QueryKind.BALANCES, *account(str(2 - D(size)), "9994"))
     return host, position_id
 
@@ -276,17 +278,18 @@ def test_what_an_exit_without_a_row_has_sold_is_not_sold_again_from_the_owners_c
     assert [(f.currency, f.size) for f in host.book.foreign] == [("BTC", D(1))]
 
 
-def test_the_number_of_an_exit_whose_row_is_lost_is_used_up() -> None:
+@pytest.mark.parametrize(("sold", "left"), [("0.4", "0.6"), ("0", "1")])
+def test_the_number_of_an_exit_whose_row_is_lost_is_used_up(sold, left) -> None:
     """The venue would answer the same id with the old order, whose fills are booked: the rest could never be sold."""
-    host, position_id = restored_after_a_sale("0.4")
+    host, position_id = restored_after_a_sale(sold)
     known = {p.client_order_id for p in host.all(PlaceOrder)}
-    assert host.book.positions[0].booked_size == D("0.6")
-    host.tell(exit_order(host, position_id, "0.6", "90", n=0))
+    assert host.book.positions[0].booked_size == D(left)
+    host.tell(exit_order(host, position_id, left, "90", n=0))
     assert {p.client_order_id for p in host.all(PlaceOrder)} == known
     assert (host.last(ExitVerdict).code, host.book.positions[0].exit_n) == ("exit_id_used", 1)
-    host.tell(exit_order(host, position_id, "0.6", "90", n=1))
+    host.tell(exit_order(host, position_id, left, "90", n=1))
     assert host.last(PlaceOrder).client_order_id not in known
-    assert host.last(PlaceOrder).body.base_size == D("0.6")
+    assert host.last(PlaceOrder).body.base_size == D(left)
 
 
 def test_a_copy_of_the_store_that_is_days_old_asks_for_all_orders_since_then() -> None:
