@@ -85,6 +85,7 @@ def gateway_restarted(d: Desk) -> None:
     """Whatever was asked is lost with it; cancels and questions go out again at once."""
     d.queries.clear()
     d.adoptions.clear()  # the operator repeats them
+    d.flattens.clear()  # and these; main asks under a new id, which must not wait for an answer that never comes
     for key in d.book.working:
         task = d.task(key)
         task.cancel_at = task.place_at = 0.0

@@ -477,3 +477,25 @@ def test_flatten_on_exit_sells_until_nothing_is_left_takes_no_entry_meanwhile_an
     host.answer_query(QueryKind.FILLS, fill(second, "x2", "e3", "1.5", "98"))
     host.tell(leaving(5))
     assert [s.message.ok for s in host.sent if s.role == "main"] == [True]
+
+
+def test_flatten_on_exit_goes_on_when_the_gateway_dies_with_the_question_for_its_prices() -> None:
+    host = Host().active()
+    host.bought("2", "100")
+    host.tell(leaving(1))
+    host.tell(PeerRestarted("gateway"))
+    host.greet((1, 60))
+    host.tell(leaving(2))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    assert host.last(PlaceOrder).purpose is Purpose.FLATTEN
+    assert host.last(PlaceOrder).body.base_size == D(2)
+
+
+def test_a_flatten_whose_prices_never_came_does_not_keep_flatten_on_exit_from_selling() -> None:
+    host = Host().active()
+    host.bought("2", "100")
+    host.tell(OperatorOrder(command_id="c1", verb="flatten", name="ann", cause="enough"))
+    host.tell(PeerRestarted("gateway"))
+    host.greet((1, 60))
+    host.tell(leaving(1))
+    assert host.queries(QueryKind.BEST_BID_ASK)[-1].query_id in host.machine.desk.queries
