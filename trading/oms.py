@@ -34,7 +34,7 @@ from trading.newest import Newest
 from trading.oms_desk import Desk
 from trading.oms_entries import approved
 from trading.oms_exits import exit_ordered, tighten, try_waiting
-from trading.oms_fills import judge_after
+from trading.oms_fills import judge_after, recall_rowless
 from trading.oms_orders import outcome, unwanted, update, want_cancel
 from trading.oms_passes import advance, begin_withdraw, gateway_restarted, greet, hello_acknowledged, page
 from trading.oms_people import adoption_id, flattened, ordered
@@ -102,6 +102,7 @@ class OmsMachine(QuietMachine):
         d = self.desk
         d.now = now
         d.book.load(rows)
+        recall_rowless(d)
         self._begin_book(rows)
         for key, order in list(d.book.orders.items()):
             if not order.status.terminal:

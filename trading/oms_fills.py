@@ -20,6 +20,7 @@ from trading.values import ZERO, Purpose, Side, derived_id, plain
 
 STOPS = ("stop", "trail")
 UNDOING = ("REVERSAL", "CORRECTION")
+NO_ROW = "an order of ours that has no row in this book sold them"
 
 
 def book_listed(d: Desk, items: Iterable[object]) -> int:
@@ -46,7 +47,7 @@ def _sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> No
     if any(_without_row(d, d.book.orders[key].venue_order_id, product_id) for key in d.book.unbooked):
         return
     sales = [fill for fill in trades if fill.side is Side.SELL]
-    left = 2 * sum((f.base_size for f in sales), ZERO) - sum((f.base_size for f in trades), ZERO)
+    left = -_net_bought(trades) - _cut_since(d, product_id, min((f.trade_time_s for f in sales), default=d.now.venue_s))
     if left <= ZERO:
         return  # kept: what they bought may be sold by such an order later
     del d.rowless[product_id]
@@ -63,7 +64,47 @@ def _sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> No
             fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].trade_time_s
         )
         d.book.keep_closes(position.position_id, product_id, (close,))
-        reduce_externally(d, position, size, "an order of ours that has no row in this book sold them")
+        reduce_externally(d, position, size, NO_ROW)
+
+
+def _net_bought(trades: Iterable[VenueFill]) -> Decimal:
+    return sum((f.base_size if f.side is Side.BUY else -f.base_size for f in trades), ZERO)
+
+
+def _cut_since(d: Desk, product_id: str, since_s: float) -> Decimal:
+    """What balances have cut since then: they show a sale at once, a listing may lag behind."""
+    currency = product_id.partition("-")[0]
+    flows = (f for f in d.book.flows.values() if f.kind == "external_reduction" and f.currency == currency)
+    return -sum((f.size for f in flows if f.cause != NO_ROW and f.at_s >= since_s), ZERO)
+
+
+def recall_rowless(d: Desk) -> None:
+    """After a restart: what orders without a row have bought, no position was given, and such an order may sell later."""
+    settled: dict[str, float] = {}
+    for flow in d.book.flows.values():
+        if flow.kind == "adoption" or flow.cause == NO_ROW:
+            settled[flow.currency] = max(flow.at_s, settled.get(flow.currency, 0.0))
+    trades: dict[str, list[VenueFill]] = {}
+    for fill in d.book.fills.values():
+        newer = fill.at_s > settled.get(fill.product_id.partition("-")[0], 0.0)
+        if newer and fill.kind not in UNDOING and _without_row(d, fill.venue_order_id, fill.product_id):
+            trades.setdefault(fill.product_id, []).append(
+                VenueFill(
+                    entry_id=fill.entry_id,
+                    trade_id=fill.trade_id,
+                    venue_order_id=fill.venue_order_id,
+                    product_id=fill.product_id,
+                    side=fill.side,
+                    price=fill.price,
+                    base_size=fill.base_size,
+                    fee_usd=fill.fee_usd,
+                    liquidity=fill.liquidity,
+                    trade_time_s=fill.at_s,
+                    kind=fill.kind,
+                )
+            )
+    # What was sold beyond that was judged when it was booked; positions opened since then have nothing to do with it.
+    d.rowless = {name: told for name, told in trades.items() if _net_bought(told) > ZERO}
 
 
 def _without_row(d: Desk, venue_order_id: str | None, product_id: str) -> bool:

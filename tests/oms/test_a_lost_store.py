@@ -354,3 +354,58 @@ def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_p
     sold = evolve(made, venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL)
     host.answer_query(QueryKind.FILLS, made, sold)
     assert host.book.positions[0].booked_size == D(1)
+
+
+def test_a_late_sale_whose_loss_two_balance_passes_have_cut_already_cuts_nothing_again() -> None:
+    """Half of a rebuilt position was sold by an order on its way; the balance told it before the listing did."""
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=HELD)
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(32.0, answer=quiet_venue(host, *HELD))
+    assert host.book.positions[0].booked_size == D(1)
+    sold_s = host.now.venue_s
+    host.run(70.0, answer=quiet_venue(host, *account("0.5", "9947")))
+    assert host.book.positions[0].booked_size == D("0.5")
+    sale = evolve(shown[0], venue_order_id="v9", client_order_id="bh-abcd-late", side=Side.SELL, filled_size=D("0.5"))
+    sold = evolve(
+        made[0],
+        venue_order_id="v9",
+        entry_id="e9",
+        trade_id="t9",
+        side=Side.SELL,
+        base_size=D("0.5"),
+        trade_time_s=sold_s,
+    )
+    told = {
+        QueryKind.ORDERS: (*shown, evolve(sale, base_size=D("0.5"))),
+        QueryKind.FILLS: (*made, sold),
+        QueryKind.BALANCES: account("0.5", "9947"),
+    }
+
+    def answer(send):
+        kind = getattr(send.message, "kind", None)
+        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
+
+    host.run(40.0, answer=answer)
+    assert host.machine.desk.book.find(None, "v9") is not None
+    assert [p.booked_size for p in host.book.positions] == [D("0.5")]
+    assert host.book.foreign == ()
+
+
+def test_a_restart_between_purchase_and_sale_of_orders_without_a_row_cuts_no_position() -> None:
+    host = Host().active()
+    place = host.bought("1")
+    bought = evolve(listing(place, "v8", "filled", "1"), client_order_id="bh-abcd-other")
+    made = fill(place, "v8", "e8", "1", "100")
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, bought)
+    host.answer_query(QueryKind.FILLS, made)
+    host.answer_query(QueryKind.BALANCES, *account("2", "9799"))
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    sale = evolve(bought, venue_order_id="v9", client_order_id="bh-abcd-sale", side=Side.SELL)
+    sold = evolve(made, venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL)
+    host.reconcile(orders=(bought, sale), fills=(made, sold), balances=account("1", "9899"))
+    assert host.book.positions[0].booked_size == D(1)
