@@ -15,11 +15,10 @@ def retire(book: Book, venue_s: float, retain_s: float, retain_realised_s: float
     for key, order in list(book.orders.items()):
         if order.ended_s is None or order.ended_s > old_s or key in book.unbooked:
             continue
-        position = book.positions.get(book.position_of(order.intent) or "")
-        if position is None or (position.closed_s is not None and position.closed_s <= old_s):
+        if not _kept(book, book.position_of(order.intent), old_s):
             _retire_order(book, key, order)
     for key, fill in list(book.fills.items()):
-        if fill.client_order_id not in book.orders and fill.at_s <= old_s and not _open(book, fill.position_id):
+        if fill.client_order_id not in book.orders and fill.at_s <= old_s and not _kept(book, fill.position_id, old_s):
             book.save("fills", key, to_row(fill, skip=("key",)), live=False)
             del book.fills[key]
             if fill.position_id:
@@ -46,6 +45,12 @@ def retire(book: Book, venue_s: float, retain_s: float, retain_realised_s: float
 def _open(book: Book, position_id: str | None) -> bool:
     position = book.positions.get(position_id or "")
     return position is not None and position.closed_s is None
+
+
+def _kept(book: Book, position_id: str | None, old_s: float) -> bool:
+    """Whether a late fill or a reversal may still have this position folded anew: then all of its trades are needed."""
+    position = book.positions.get(position_id or "")
+    return position is not None and (position.closed_s is None or position.closed_s > old_s)
 
 
 def _retire_order(book: Book, key: str, order: Order) -> None:

@@ -32,7 +32,7 @@ from trading.messages.orders import (
 )
 from trading.oms_settings import OmsSettings
 from trading.product import Product
-from trading.values import Purpose, client_order_id
+from trading.values import Purpose, Side, client_order_id
 
 DAY = 86_400.0
 BTC = Product(
@@ -499,3 +499,32 @@ def test_a_flatten_whose_prices_never_came_does_not_keep_flatten_on_exit_from_se
     host.greet((1, 60))
     host.tell(leaving(1))
     assert host.queries(QueryKind.BEST_BID_ASK)[-1].query_id in host.machine.desk.queries
+
+
+def test_what_a_position_was_cut_by_is_kept_as_long_as_its_trades() -> None:
+    """A sale that the venue reverses right after the end: what had left by another hand would come back as ours."""
+    host = Host().active()
+    host.bought("2", "100")
+    position_id = host.book.positions[0].position_id
+    one = (
+        Balance(currency="USD", available=D("9799.5"), hold=D(0)),
+        Balance(currency="BTC", available=D(1), hold=D(0)),
+    )
+    host.run(100.0, answer=quiet_venue(host, *one))
+    assert host.book.positions[0].booked_size == D(1)
+    host.boot_s += 2 * DAY
+    host.run(70.0, answer=quiet_venue(host, *one))
+    sold(host, "110")
+    sale = [f for f in host.machine.desk.book.fills.values() if f.side is Side.SELL and f.kind == "FILL"][-1]
+    flat = (Balance(currency="USD", available=D("9909"), hold=D(0)),)
+    host.run(70.0, answer=quiet_venue(host, *flat))
+    assert host.machine.desk.book.positions[position_id].closed_s is not None
+    place = next(p for p in host.all(PlaceOrder) if p.client_order_id == sale.client_order_id)
+    undone = fill(place, sale.venue_order_id, "r1", "1", "110", kind="REVERSAL", at_s=host.now.venue_s)
+    back = quiet_venue(host, *one)
+
+    def answer(send):
+        return [evolve(p, items=(*p.items, *((undone,) if p.kind is QueryKind.FILLS else ()))) for p in back(send)]
+
+    host.run(40.0, answer=answer)
+    assert [p.booked_size for p in host.book.positions] == [D(1)]
