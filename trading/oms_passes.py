@@ -218,7 +218,8 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
         one.stage = "fills"
     elif one.stage == "fills":
         one.differences += book_listed(d, message.items)
-        _move_cursor(d, one.started_s)
+        # A pass may have begun by a clock that was ahead, before the first anchor.
+        _move_cursor(d, min(one.started_s, d.now.venue_s))
         one.stage = "balances"
         if d.recovery is Recovery.RECOVERING:
             _reach(d, Recovery.ORDERS_KNOWN)

@@ -179,7 +179,9 @@ def _send_ask(d: Desk, order: Order, kind: str) -> str:
         # Simulation only: what other bots do, the POST repeated as if it were a question.
         again = evolve(intent, gateway_incarnation=d.gateway, send_by_boot_s=d.now.boot_s + d.settings.send_by_s)
         d.send("gateway", place_order(d, again))
-    return d.query("ask", key, QueryKind.ORDERS, product_id=intent.product_id, since_s=intent.saved_s - LISTED_SINCE_S)
+    # Whichever is earlier: an exit may have been saved by a clock that was ahead, before the first anchor.
+    saved_s = min(intent.saved_s, d.now.venue_at(intent.saved_boot_s))
+    return d.query("ask", key, QueryKind.ORDERS, product_id=intent.product_id, since_s=saved_s - LISTED_SINCE_S)
 
 
 def _tell_unknown(d: Desk, order: Order) -> float | None:

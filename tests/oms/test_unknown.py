@@ -6,6 +6,7 @@ from tests.oms.host import (
     D,
     Host,
     approval,
+    exit_order,
     fill,
     listing,
     outcome,
@@ -29,6 +30,7 @@ from trading.messages.orders import (
     CancelOrders,
     OrderStyle,
     OutcomeKind,
+    PlaceOrder,
     QueryKind,
 )
 
@@ -189,3 +191,33 @@ def test_a_resting_order_is_asked_by_id_after_its_end_time() -> None:
     assert not host.queries(QueryKind.ORDER)
     host.run(2.0)
     assert host.queries(QueryKind.ORDER)[-1].venue_order_ids == ("v1",)
+
+
+def test_an_exit_that_was_saved_by_a_clock_an_hour_ahead_is_asked_for_since_its_real_time() -> None:
+    """Before the first anchor after a reboot the host's own time is all there is; a filled IOC is listed by its real time."""
+    host = Host().active()
+    host.bought()
+    host.trusted = False
+    host.zero_s -= 3_600.0
+    host.tell(exit_order(host, host.book.positions[0].position_id))
+    place = host.last(PlaceOrder)
+    host.trusted = True
+    host.zero_s += 3_600.0
+    real_s = host.now.venue_s
+    host.tell(outcome(place, OutcomeKind.UNKNOWN, reason="timeout"))
+    host.run(1.0)
+    asked = [q.since_s for q in host.queries(QueryKind.ORDERS) if q.product_id is not None]
+    assert asked and all(since is not None and since <= real_s - 59.0 for since in asked)
+
+
+def test_a_pass_that_began_by_a_clock_an_hour_ahead_does_not_move_the_cursor_into_the_future() -> None:
+    host = Host().active()
+    host.trusted = False
+    host.zero_s -= 3_600.0
+    host.run(40.0)
+    host.answer_query(QueryKind.ORDERS)
+    host.trusted = True
+    host.zero_s += 3_600.0
+    host.answer_query(QueryKind.FILLS)
+    cursor_s = host.machine.desk.book.meta.cursor_s
+    assert cursor_s is not None and cursor_s <= host.now.venue_s
