@@ -272,8 +272,8 @@ def adopt_coins(d: Desk, position: Position, size: Decimal, price: Decimal, comm
 
 def reduce_externally(d: Desk, position: Position, size: Decimal, cause: str) -> None:
     """Coins that we booked are not in the account: they left by another hand, at cost, and a person is told."""
-    so_far = (plain(position.booked_size), plain(position.sold_size))
-    event_id = derived_id("external", position.position_id, *so_far, plain(size))
+    # One of its own for each, since flows only grow: sizes may come back to what they were, by a purchase or a reversal.
+    event_id = derived_id("external", position.position_id, len(d.book.flows))
     _by_hand(d, position, Side.SELL, size, position.average_price, EXTERNAL, event_id)
     d.book.put_flow(
         Flow(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from tests.oms.host import (
     D,
@@ -287,3 +288,27 @@ def test_what_is_more_than_one_order_may_have_is_left_in_parts(base_max: str, qu
     host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
     flatten = host.last(PlaceOrder)
     assert flatten.purpose is Purpose.FLATTEN and violation(product, flatten.body) == ""
+
+
+def test_the_same_size_may_leave_again_after_a_sale_was_reversed() -> None:
+    """The reversal brings the position back to what it was when it was cut first: the same id would end oms at every start."""
+    host = Host().active()
+    host.bought("3")
+    host.tell(exit_order(host, host.book.positions[0].position_id, "1", "95"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "v2"), update(sale, "v2", "filled", "1", "95"))
+    host.run(1.0)
+    sold = fill(sale, "v2", "e2", "1", "95", at_s=host.now.venue_s)
+    host.answer_query(QueryKind.FILLS, sold)
+    one = (Balance(currency="USD", available=D("9794"), hold=D(0)), Balance(currency="BTC", available=D(1), hold=D(0)))
+    host.run(80.0, answer=quiet_venue(host, *one))
+    assert host.book.positions[0].booked_size == D(1)
+    undone = evolve(sold, entry_id="r2", trade_id="r2", kind="REVERSAL", trade_time_s=host.now.venue_s)
+    quiet = quiet_venue(host, *one)
+
+    def answer(send):
+        return [evolve(p, items=(*p.items, *((undone,) if p.kind is QueryKind.FILLS else ()))) for p in quiet(send)]
+
+    host.run(80.0, answer=answer)
+    assert host.book.positions[0].booked_size == D(1)
+    assert [flow["size"] for flow in host.store.rows("flows").values() if flow["currency"] == "BTC"] == ["-1", "-1"]
