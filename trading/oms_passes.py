@@ -23,7 +23,7 @@ from trading.oms_rows import Flow
 from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus
 from trading.reconcile import compare_balances, compare_orders, totals
-from trading.settle import ASK_PATIENCE_S
+from trading.settle import ASK_PATIENCE_S, doubled_s
 from trading.values import ZERO, Side, derived_id, plain
 
 STAGES = ("orders", "fills", "balances")
@@ -203,8 +203,8 @@ def page(d: Desk, message: Page) -> None:
             _stage_answered(d, d.pass_, message)
         else:
             d.pass_.tries += 1
-            wait = min(d.settings.reconcile_retry_s_max, d.settings.reconcile_retry_s * 2.0 ** (d.pass_.tries - 1))
-            d.pass_at = d.now.boot_s + wait
+            retry_s, most_s = d.settings.reconcile_retry_s, d.settings.reconcile_retry_s_max
+            d.pass_at = d.now.boot_s + doubled_s(retry_s, d.pass_.tries, most_s)
             d.stand("reconcile", "warning", f"the venue's {asked.key} could not be read completely: {message.error}")
         advance(d)
 

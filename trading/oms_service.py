@@ -14,7 +14,7 @@ from trading.oms_measure import settle_wait_s
 from trading.oms_orders import learn, listed, want_cancel
 from trading.order_states import OrderAbsent, OrderPendingCancel, OrderStatus
 from trading.orders import Intent, Order
-from trading.settle import ASK_PATIENCE_S, LISTED_SINCE_S, Inquiry, dead_at_boot_s
+from trading.settle import ASK_PATIENCE_S, LISTED_SINCE_S, Inquiry, dead_at_boot_s, doubled_s
 from trading.values import ZERO
 
 SOON_S = 0.05
@@ -97,7 +97,7 @@ def _cancel(d: Desk, order: Order, task: Task) -> float | None:
     if d.now.boot_s >= task.cancel_at and (task.cancel_n == 0 or d.protections.cancel_repeat):
         d.cancels[order.venue_order_id] = None
         task.cancel_n += 1
-        task.cancel_at = d.now.boot_s + min(d.settings.cancel_repeat_s_max, 2.0 ** (task.cancel_n - 1))
+        task.cancel_at = d.now.boot_s + doubled_s(1.0, task.cancel_n, d.settings.cancel_repeat_s_max)
         if task.cancel_since is None:
             task.cancel_since = d.now.boot_s
         if order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED):
@@ -247,5 +247,5 @@ def _fills(d: Desk, order: Order, task: Task) -> float | None:
         )
         task.fills_asked_at = d.now.boot_s
         task.fills_n += 1
-        task.fills_at = d.now.boot_s + min(10.0, 0.5 * 2.0 ** (task.fills_n - 1))
+        task.fills_at = d.now.boot_s + doubled_s(0.5, task.fills_n, 10.0)
     return task.fills_at if task.fills_query is None else task.fills_asked_at + ASK_PATIENCE_S

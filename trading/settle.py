@@ -83,6 +83,11 @@ def ask_at(since_boot_s: float, asked: int) -> float:
     return since_boot_s + ASK_AT_S[-1] + ASK_EVERY_S * (asked - len(ASK_AT_S) + 1)
 
 
+def doubled_s(first_s: float, tries: int, most_s: float) -> float:
+    """first_s, twice, four times ..., at most most_s; for ever: a venue may be silent for days."""
+    return min(most_s, first_s * 2.0 ** min(tries - 1, 30))
+
+
 @define
 class Inquiry:
     """The asking about one order, in memory: begun anew by each incarnation.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, update
+from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, page_of, update
 from tests.oms.talk import quiet_venue, unknown_entry
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot
@@ -27,6 +27,7 @@ from trading.messages.orders import (
     Fees,
     OutcomeKind,
     PlaceOrder,
+    Query,
     QueryKind,
     Withdraw,
 )
@@ -528,3 +529,21 @@ def test_what_a_position_was_cut_by_is_kept_as_long_as_its_trades() -> None:
 
     host.run(40.0, answer=answer)
     assert [p.booked_size for p in host.book.positions] == [D(1)]
+
+
+def test_a_venue_that_lists_nothing_for_hours_ends_no_order_manager() -> None:
+    """2.0 ** 1024 is an error, and the next life would sell nothing before the venue lists again."""
+    host = Host().active()
+    place = host.accepted_entry()
+    host.tell(update(place, "v1", "open", "0.5"), order_of("cancel", id="all"))
+    host.run(31.0)
+    desk = host.machine.desk
+    assert desk.pass_ is not None
+    desk.pass_.tries = desk.task(place.client_order_id).cancel_n = desk.task(place.client_order_id).fills_n = 1_100
+
+    def fails(send):
+        return [page_of(send.message, complete=False)] if isinstance(send.message, Query) else []
+
+    host.run(60.0, answer=fails)
+    task = desk.task(place.client_order_id)
+    assert min(desk.pass_.tries, task.cancel_n, task.fills_n) > 1_100
