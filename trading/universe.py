@@ -319,7 +319,7 @@ class UniverseMachine(QuietMachine):
             if ban is not None or name in self._banned_by_config:
                 continue
             self._banned_by_config.add(name)
-            args = (("symbol", name), ("flag", flag), ("hours", f"{self._settings.temporary_ban_hours:g}"))
+            args = (("symbol", name), ("flag", flag), ("seconds", f"{self._settings.temporary_ban_hours * 3600.0:g}"))
             order = OperatorOrder(
                 command_id=derived_id("ban", name, flag), verb="ban", name="configuration", cause=flag, args=args
             )

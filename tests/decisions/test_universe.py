@@ -25,6 +25,7 @@ from tests.decisions.build import (
     saves,
     sends,
 )
+from tests.oms.host import Host
 from trading.bars import SignalSeries
 from trading.eligibility import look_at
 from trading.machine import PeerRestarted, Woke
@@ -270,11 +271,16 @@ def test_a_ban_ends_at_its_time_though_the_book_has_said_nothing_new():
 
 
 def test_a_red_flag_of_the_configuration_excludes_and_becomes_one_ban_in_the_book():
-    machine = UniverseMachine(settings=small(flags={"BTC-USD": "recent_exploit"}), me=ME)
+    flagged = small(flags={"BTC-USD": "recent_exploit"}, temporary_ban_hours=36.0)
+    machine = UniverseMachine(settings=flagged, me=ME)
     orders = sends(machine.recover({}, at()), OperatorOrder, "oms")
     assert len(orders) == 1
     assert orders[0].verb == "ban"
     assert dict(orders[0].args)["symbol"] == "BTC-USD"
+    oms = Host().active()
+    oms.tell(*orders)
+    ban = oms.book.cooldowns[0]
+    assert (ban.kind, ban.until_s - oms.now.venue_s) == ("ban", 36.0 * 3600.0), "as long as the configuration says"
     again = UniverseMachine(settings=small(flags={"BTC-USD": "recent_exploit"}), me=(2, 1))
     assert sends(again.recover({}, at()), OperatorOrder)[0].command_id == orders[0].command_id, (
         "the same command, however often"
