@@ -145,7 +145,7 @@ class Desk:
     queries: dict[str, Asked] = field(factory=dict)
     waiting: dict[str, WaitingExit] = field(factory=dict)
     flattens: dict[str, tuple[OperatorOrder, str]] = field(factory=dict)
-    flattened: dict[str, list[str]] = field(factory=dict)
+    flattened: dict[str, tuple[list[str], list[str]]] = field(factory=dict)
     flatten_orders: dict[str, OperatorOrder] = field(factory=dict)
     adoptions: dict[str, OperatorOrder] = field(factory=dict)
     rowless: dict[str, list[VenueFill]] = field(factory=dict)

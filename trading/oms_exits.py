@@ -306,16 +306,18 @@ def begin_flatten(d: Desk, message: OperatorOrder) -> str:
     return f"{len(targets)} positions in {len(products)} products"
 
 
-def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> list[str]:
-    """Place the IOCs of a flatten at the bid less the tolerance; the products that were sent."""
+def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> tuple[list[str], list[str]]:
+    """Place the IOCs of a flatten at the bid less the tolerance; what was sent, and what stays for want of a price."""
     message, _ = d.flattens.pop(command_id)
     bids = {item.product_id: item.bid for item in items if isinstance(item, BestBidAsk)}
-    sent = []
+    sent: list[str] = []
+    kept: list[str] = []
     for position in flatten_targets(d, dict(message.args).get("symbol")):
         bid = bids.get(position.product_id)
         product = d.products.get(position.product_id)
         size = reducible(d, position)
         if bid is None:
+            kept.append(f"{position.product_id} {plain(size)}")
             continue
         price = bid * (1 - d.settings.flatten_slippage_pct / 100)
         if product is not None:
@@ -358,4 +360,4 @@ def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> list[
             ),
         )
         sent.append(f"{position.product_id} {plain(size)}")
-    return sent
+    return sent, kept

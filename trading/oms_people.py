@@ -179,9 +179,11 @@ def _flatten_on_exit(d: Desk, message: OperatorOrder) -> None:
 
 def flattened(d: Desk) -> None:
     """The orders of a flatten were placed in this handle, or its prices did not come (the operator asks again)."""
-    for command_id, sent in d.flattened.items():
+    for command_id, (sent, kept) in d.flattened.items():
         if sent:
-            done(d, d.flatten_orders.pop(command_id), True, f"selling {', '.join(sent)}")
+            text = f"selling {', '.join(sent)}"
+            text += f"; the venue gives no price for {', '.join(kept)}, which stays: flatten again" if kept else ""
+            done(d, d.flatten_orders.pop(command_id), not kept, text)
     d.flattened = {}
 
 

@@ -547,3 +547,14 @@ def test_a_venue_that_lists_nothing_for_hours_ends_no_order_manager() -> None:
     host.run(60.0, answer=fails)
     task = desk.task(place.client_order_id)
     assert min(desk.pass_.tries, task.cancel_n, task.fills_n) > 1_100
+
+
+def test_a_flatten_says_what_it_could_not_sell_for_want_of_a_price() -> None:
+    host = Host().active()
+    host.bought("1", "100")
+    host.bought("2", "100", "v2", n=2, product="ETH-USD")
+    host.tell(order_of("flatten", "f1"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    done = host.last(CommandDone)
+    assert host.last(PlaceOrder).body.product_id == "BTC-USD"
+    assert not done.ok and "ETH-USD" in done.text, "a person who reads that all is being sold looks away"
