@@ -48,6 +48,8 @@ def _sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> No
         return
     sales = [fill for fill in trades if fill.side is Side.SELL]
     left = -_net_bought(trades) - _cut_since(d, product_id, min((f.trade_time_s for f in sales), default=d.now.venue_s))
+    if d.book.meta.adopting:  # a sale may have been missing from the balance that positions were rebuilt by
+        left = min(left, _given(d, product_id) - _bought_without_row(d, product_id))
     if left <= ZERO:
         return  # kept: what they bought may be sold by such an order later
     del d.rowless[product_id]
@@ -69,6 +71,19 @@ def _sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> No
 
 def _net_bought(trades: Iterable[VenueFill]) -> Decimal:
     return sum((f.base_size if f.side is Side.BUY else -f.base_size for f in trades), ZERO)
+
+
+def _given(d: Desk, product_id: str) -> Decimal:
+    """What positions of a book that is being rebuilt were given and not cut by."""
+    currency = product_id.partition("-")[0]
+    cuts = (f.size for f in d.book.flows.values() if f.kind == "external_reduction" and f.currency == currency)
+    return sum((p.bought_size for p in d.book.positions.values() if p.product_id == product_id), ZERO) + sum(cuts, ZERO)
+
+
+def _bought_without_row(d: Desk, product_id: str) -> Decimal:
+    """What orders without a row have bought and not sold, of all that is in this book."""
+    fills = (f for f in d.book.fills.values() if f.position_id is None and f.product_id == product_id)
+    return max(ZERO, sum((f.signed_size for f in fills), ZERO))
 
 
 def _cut_since(d: Desk, product_id: str, since_s: float) -> Decimal:

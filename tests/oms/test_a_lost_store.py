@@ -409,3 +409,55 @@ def test_a_restart_between_purchase_and_sale_of_orders_without_a_row_cuts_no_pos
     sold = evolve(made, venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL)
     host.reconcile(orders=(bought, sale), fills=(made, sold), balances=account("1", "9899"))
     assert host.book.positions[0].booked_size == D(1)
+
+
+def test_a_late_sale_that_was_missing_from_the_balance_at_the_rebuilding_cuts_nothing() -> None:
+    """The account held half of what was bought, so half was adopted; then the sale of the other half is listed."""
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=account("0.5", "9947"))
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(32.0, answer=quiet_venue(host, *account("0.5", "9947")))
+    assert [p.booked_size for p in host.book.positions] == [D("0.5")]
+    half = {"venue_order_id": "v9", "side": Side.SELL, "base_size": D("0.5")}
+    told = {
+        QueryKind.ORDERS: (*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.5"), **half)),
+        QueryKind.FILLS: (*made, evolve(made[0], entry_id="e9", trade_id="t9", **half)),
+        QueryKind.BALANCES: account("0.5", "9947"),
+    }
+
+    def answer(send):
+        kind = getattr(send.message, "kind", None)
+        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
+
+    host.run(40.0, answer=answer)
+    assert host.machine.desk.book.find(None, "v9") is not None
+    assert [p.booked_size for p in host.book.positions] == [D("0.5")]
+    assert host.book.foreign == ()
+
+
+def test_what_a_rebuilt_position_has_sold_itself_does_not_excuse_a_late_sale() -> None:
+    """The owner has a BTC. Our new exit sold four tenths of the adopted one, an order of the lost book the other six."""
+    host, shown, made = lost_store(adopt=True)
+    host.reconcile(orders=shown, balances=account("2", "9899.5"))
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    host.run(32.0, answer=quiet_venue(host, *account("2", "9899.5")))
+    host.tell(exit_order(host, host.book.positions[0].position_id, "0.4", "95"))
+    exit_ = host.last(PlaceOrder)
+    host.tell(outcome(exit_, OutcomeKind.ACCEPTED, "v5"), update(exit_, "v5", "filled", "0.4", "95"))
+    sold = fill(exit_, "v5", "e5", "0.4", "95", at_s=host.now.venue_s)
+    rest = {"venue_order_id": "v9", "side": Side.SELL, "base_size": D("0.6")}
+    told = {
+        QueryKind.ORDERS: (*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.6"), **rest)),
+        QueryKind.FILLS: (*made, sold, evolve(made[0], entry_id="e9", trade_id="t9", **rest)),
+        QueryKind.BALANCES: account("1", "9994"),
+    }
+
+    def answer(send):
+        kind = getattr(send.message, "kind", None)
+        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
+
+    host.run(40.0, answer=answer)
+    assert host.machine.desk.book.find(None, "v9") is not None
+    assert host.book.positions == ()
