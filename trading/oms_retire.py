@@ -50,7 +50,11 @@ def _open(book: Book, position_id: str | None) -> bool:
 def _kept(book: Book, position_id: str | None, old_s: float) -> bool:
     """Whether a late fill or a reversal may still have this position folded anew: then all of its trades are needed."""
     position = book.positions.get(position_id or "")
-    return position is not None and (position.closed_s is None or position.closed_s > old_s)
+    if position is None:
+        return False
+    # Its end may have been noted by a clock that was days behind; trades carry the venue's own time.
+    trades = book.position_fills.get(position.position_id, {}).values()
+    return position.closed_s is None or position.closed_s > old_s or any(fill.at_s > old_s for fill in trades)
 
 
 def _retire_order(book: Book, key: str, order: Order) -> None:

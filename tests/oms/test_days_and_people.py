@@ -558,3 +558,28 @@ def test_a_flatten_says_what_it_could_not_sell_for_want_of_a_price() -> None:
     done = host.last(CommandDone)
     assert host.last(PlaceOrder).body.product_id == "BTC-USD"
     assert not done.ok and "ETH-USD" in done.text, "a person who reads that all is being sold looks away"
+
+
+def test_an_exit_that_ended_by_a_clock_days_behind_is_kept_as_long_as_its_trades() -> None:
+    """Before the first anchor after a reboot; retired at once, it was listed again and taken for an order without a row."""
+    host = Host().active()
+    host.bought()
+    host.trusted = False
+    host.zero_s += 3 * DAY
+    position = host.book.positions[0]
+    host.tell(exit_order(host, position.position_id))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "s1"), update(sale, "s1", "filled", "1", "95"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(sale, "s1", "e9", "1", "95", at_s=host.now.venue_s + 3 * DAY))
+    host.zero_s -= 3 * DAY
+    host.trusted = True
+    quiet = quiet_venue(host, Balance(currency="USD", available=D("9994"), hold=D(0)))
+
+    def answer(send):
+        shown = listing(sale, "s1", "filled", "1")
+        return [evolve(p, items=(*p.items, *((shown,) if p.kind is QueryKind.ORDERS else ()))) for p in quiet(send)]
+
+    host.run(150.0, answer=answer)
+    assert not [c for c in host.conditions() if c.startswith("oms:external")]
+    assert host.book.unbooked == ()
