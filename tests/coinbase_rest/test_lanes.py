@@ -221,6 +221,24 @@ def test_known_addresses_outlive_a_resolver_that_fails(monkeypatch: pytest.Monke
     assert answers == []
 
 
+def test_a_name_server_that_hangs_costs_a_cancel_nothing_while_the_address_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cancel has 5 s in all: waiting for a dead name server until they are over is the same as having no address."""
+    release = threading.Event()
+    resolver = Resolver()
+    real = socket.getaddrinfo("127.0.0.1", 443, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: real)
+    assert resolver.addresses("venue.example", 443, 1.0) == real
+    monkeypatch.setattr("exchange.coinbase.resolver.RESOLVED_S", 0.0)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(30) and real)
+    began = boot_s()
+    found = [resolver.addresses("venue.example", 443, 5.0) for _ in range(2)]
+    release.set()
+    assert found == [real, real]
+    assert boot_s() - began < 2.5
+
+
 def test_an_answer_that_stops_in_the_middle_is_unknown() -> None:
     def half(request: Request, answer: Answer) -> None:
         answer.raw(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 400\r\n\r\n{"error":"INVALID')
