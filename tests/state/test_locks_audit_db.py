@@ -78,6 +78,38 @@ def test_a_torn_tail_is_cut_at_every_byte_and_the_next_line_is_not_lost(tmp_path
         assert audit.verify(tmp_path) == {"oms.jsonl": 3}
 
 
+_ON_A_FULL_DISK = """
+import os, resource, signal, sys
+from pathlib import Path
+from actors.notes import People
+from actors.plan import RunPlan
+from trading.machine import Instant, Note
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+people = People(RunPlan(data_dir=folder, env="staging", mode="paper"), "oms", lambda *_: None)
+say = lambda n: people.note(Note("decision", {"code": "no_signal", "n": n}), Instant(1_800_000_000.0, True, 1.0))
+[say(n) for n in range(3)]
+size = (folder / "audit" / "oms.jsonl").stat().st_size
+open_before = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))  # a third of a line fits
+[say(n) for n in range(200)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+[say(n) for n in range(3)]
+print(len(os.listdir("/proc/self/fd")) - open_before, people.lost)
+"""
+
+
+def test_a_full_disk_tears_no_line_in_the_middle_and_costs_no_descriptors(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_FULL_DISK, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    more_open, lost = map(int, done.stdout.split())
+    assert lost == 200
+    assert audit.verify(tmp_path / "audit") == {"oms.jsonl": 6}
+    assert more_open <= 1
+
+
 @pytest.mark.parametrize("damage", ["change", "drop", "swap"])
 def test_every_damage_in_the_middle_shows(tmp_path, damage):
     path = tmp_path / "oms.jsonl"
