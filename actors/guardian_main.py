@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     while guardian.exit_code is None:
         guardian.step()
         time.sleep(LOOP_S)
+    guardian.close()
     return guardian.exit_code
 
 
