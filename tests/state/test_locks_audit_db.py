@@ -41,6 +41,23 @@ def test_the_refusal_of_a_second_instance_names_the_holder_and_death_frees_the_l
     assert instance_holder(tmp_path) is None
 
 
+def test_a_start_waits_for_the_orphans_of_a_bot_that_was_killed(tmp_path):
+    """supervisord starts again at once, and a refusal (exit 3) would be for ever: the bot stayed down until a person looked."""
+    code = (
+        "import os, signal, sys, time; from pathlib import Path; from state.locks import InstanceLock; "
+        "lock = InstanceLock(Path(sys.argv[1])); child = os.fork(); "
+        "child or time.sleep(2.0) or os._exit(0); print('held', flush=True); signal.pause()"  # not a wait: so long an orphan lives
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert instance_holder(tmp_path) == holder.pid, "its child still has the lock"
+    lock = InstanceLock(tmp_path)
+    assert instance_holder(tmp_path) == os.getpid()
+    lock.release()
+
+
 def test_one_account_is_held_once_whatever_the_data_dir():
     tag = f"t{os.getpid()}"
     lock = AccountLock(tag)
