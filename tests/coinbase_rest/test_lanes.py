@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import pytest
 
+from exchange.coinbase.budgets import Budgets, BudgetSettings, RateClass
 from exchange.coinbase.fences import Beat, Fences, engage_kill_file, read_fences, write_beat
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.coinbase.jwt import ApiKey
@@ -100,6 +101,20 @@ def test_429_on_a_placement_is_told_with_its_retry_after() -> None:
         called = done(venue, order(now_boot_s=boot_s()))
     assert outcome(called).kind is OutcomeKind.REJECTED
     assert (called.throttled, called.retry_after_s, called.limit_remaining) == (1, 7.0, 0)
+
+
+@pytest.mark.parametrize("header", ["86400", "Wed, 21 Oct 2082 07:28:00 GMT"])
+def test_nobody_can_pause_exits_and_cancels_for_a_day(header: str) -> None:
+    """A proxy's Retry-After, or a date read with a wrong computer clock: it is asked again within the minute."""
+
+    def throttle(request: Request, answer: Answer) -> None:
+        answer.text(429, "", {"Retry-After": header})
+
+    with Venue(throttle) as venue:
+        called = done(venue, order(now_boot_s=boot_s()))
+    budgets = Budgets(BudgetSettings(), 0.0)
+    budgets.throttled(RateClass.CANCELS, 1000.0, called.retry_after_s)
+    assert budgets.take(RateClass.CANCELS, 1060.0, urgent=True)
 
 
 def test_a_redirect_is_not_followed() -> None:
