@@ -16,7 +16,7 @@ from state.audit import AuditError, AuditLog
 from state.files import remove_durably, write_durably
 from state.locks import AccountLock, InstanceLock, LockedError, instance_holder
 from state.migrate import MigrationError, available, statements
-from state.store import Store, StoreCorruptError
+from state.store import Store, StoreCorruptError, StoreError
 from tests.support import eventually
 from trading.machine import Save, Table
 
@@ -254,3 +254,17 @@ def test_a_damaged_store_has_one_cause_whoever_looks(whole):
 
 def test_copies_are_as_private_as_the_stores(whole):
     assert {path.stat().st_mode & 0o777 for path in db.backup(whole, whole / "copy")} == {0o600}
+
+
+def test_a_backup_into_a_data_dir_is_refused_and_the_running_bots_book_stays_whole(tmp_path):
+    """It put the copy in the place of the store that the bot had open; with the next checkpoint the book was malformed."""
+    folder = tmp_path / "own"
+    store = Store(folder / db.MAIN_STORE, [Table("things", columns={"n": "integer"})], synchronous="NORMAL")
+    store.commit([Save("things", "1", {"n": 1})])
+    with pytest.raises(StoreError, match="data dir"):
+        db.backup(folder, folder / "../own")
+    for n in range(2, 3_000):
+        store.commit([Save("things", str(n), {"n": n})])
+    with sqlite3.connect(folder / db.MAIN_STORE) as reader:
+        assert reader.execute("SELECT count(*) FROM things").fetchone() == (2_999,)
+    store.close()
