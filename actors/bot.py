@@ -13,6 +13,7 @@ from actors.venue import VenueError, VenueProcess
 from actors.views import View
 from exchange.coinbase import fences
 from telemetry import log
+from telemetry.notify import alert_urls, notify_now
 
 
 def run_bot(plan: RunPlan, view: View) -> int:
@@ -45,4 +46,8 @@ def run_bot(plan: RunPlan, view: View) -> int:
 def _refused(view: View, error: StartRefused | VenueError) -> int:
     view.event("refused", str(error))
     sys.stderr.write(f"run.py: {error}\n")
+    if not sys.stderr.isatty() and (
+        urls := alert_urls()
+    ):  # a service manager does not repeat it, and no guardian misses its beat
+        notify_now(urls, "critical", "Bulkhead was not started", str(error))
     return error.code if isinstance(error, StartRefused) else UNSAFE

@@ -19,7 +19,7 @@ from actors.requests import HANDED_OVER
 from actors.sweeping import Sweeping
 from exchange.coinbase import fences
 from exchange.coinbase.jwt import ApiKey
-from telemetry.notify import alert_urls, notify_now
+from telemetry.notify import Notifier, alert_urls
 from trading.guardian import GuardianMachine, GuardianSettings
 from trading.machine import Instant, Note
 from trading.messages.control import (
@@ -34,17 +34,20 @@ from trading.messages.control import (
     WriteFence,
 )
 
+LAST_WORDS_S = 3.0
 KEY_NAME_ENV, KEY_SECRET_ENV = "BULKHEAD_GUARDIAN_API_KEY", "BULKHEAD_GUARDIAN_API_SECRET"
 
 
 class Guardian:
-    """The machine's shell; everything on one thread but the sweep."""
+    """The machine's shell; everything on one thread but the sweep and what people are told: a dead network must hold up neither."""
 
     def __init__(self, plan: RunPlan, run_number: int, *, stays: bool) -> None:
         self.plan, self.run = plan, plan.run_folder
         self.exit_code: int | None = None
         self._sweeping = Sweeping(plan, self._own_key())
         self._inbox: deque[object] = deque()
+        self._notifier = Notifier(alert_urls())
+        self._notifier.start()
         self._stays = stays
         settings = evolve(plan.section("guardian", GuardianSettings), stays=stays)
         machine = GuardianMachine(settings=settings, me=(run_number, 0), run_number=run_number)
@@ -70,6 +73,10 @@ class Guardian:
             self._host.handle(self._inbox.popleft())
         self._host.wake_due()
 
+    def close(self) -> None:
+        """What people are being told gets a moment."""
+        self._notifier.stop(LAST_WORDS_S)
+
     def _note(self, note: Note, _now: Instant) -> None:
         logger.bind(kind=note.kind, values=dict(note.values)).warning(str(note.values.get("text", note.kind)))
 
@@ -87,8 +94,7 @@ class Guardian:
                 self._kill_run(request.run_number)
             case AlertPeople():
                 logger.bind(level=request.level).error(f"{request.title}: {request.text}")
-                if urls := alert_urls():
-                    notify_now(urls[:1], request.level, request.title, request.text)
+                self._notifier.send(request.level, request.title, request.text)
             case Leave():
                 self.exit_code = request.exit_code
             case _:

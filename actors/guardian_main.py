@@ -43,14 +43,20 @@ def main(argv: list[str] | None = None) -> int:
             time.sleep(0.5)
     time.sleep(SETTLE_S)
     from actors.guardian import Guardian
-    from actors.guarding import recall
+    from actors.guarding import began_anew, recall
 
     while (known := recall(said.data_dir)) is None:
         time.sleep(0.5)
     guardian = Guardian(known[0], said.run, stays=said.stays)
     while guardian.exit_code is None:
         guardian.step()
+        if said.stays and (last := recall(said.data_dir)) is not None:
+            if began_anew(known[0], last[0]):  # a sweep for what was there before goes on in its thread
+                guardian.close()
+                guardian = Guardian(last[0], 0, stays=True)
+            known = last
         time.sleep(LOOP_S)
+    guardian.close()
     return guardian.exit_code
 
 

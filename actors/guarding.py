@@ -65,6 +65,15 @@ def recall(data_dir: Path) -> tuple[RunPlan, int, int] | None:
         return None
 
 
+def began_anew(before: RunPlan, last: RunPlan) -> bool:
+    """The data dir was cleared away, or is of another account or venue: numbers, keys and addresses of before say nothing now."""
+
+    def whose(plan: RunPlan) -> tuple[object, ...]:
+        return plan.tag, plan.endpoints, plan.venue is None
+
+    return last.run_number < before.run_number or whose(last) != whose(before)
+
+
 def simulated_venue_gone(data_dir: Path) -> bool:
     """The last run traded on a simulated venue of its own; neither that lives any more nor main, which would bring it back."""
     known = recall(data_dir)

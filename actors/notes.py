@@ -60,5 +60,7 @@ class People:
             record = {"kind": kind, "values": values, "config_hash": self._plan.config_hash}
             self._audit.append(utc_text(now.venue_s), record)
         except OSError:
+            if self._audit is not None:
+                self._audit.close()
             self._audit = None  # opened anew at the next note, which cuts what is torn
             self.lost += 1

@@ -62,7 +62,9 @@ class AuditLog:
         body = {"n": self._n, "at": at, "record": record, "prev": self._prev}
         self._prev = _digest(self._prev, body)
         line = json.dumps({**body, "hash": self._prev}, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
-        os.write(self._descriptor, line.encode() + b"\n")
+        view = memoryview(line.encode() + b"\n")
+        while view:  # a disk that is nearly full takes a part of it, and says so only to the next write
+            view = view[os.write(self._descriptor, view) :]
 
     def sync(self) -> None:
         os.fsync(self._descriptor)

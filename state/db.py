@@ -13,7 +13,15 @@ from urllib.parse import quote
 from attrs import frozen
 
 from state.migrate import migrate, pending
-from state.store import StoreCorruptError, begun, classified, connect, corrupt_sentence, lost_sentence
+from state.store import (
+    StoreCorruptError,
+    StoreReadOnlyError,
+    begun,
+    classified,
+    connect,
+    corrupt_sentence,
+    lost_sentence,
+)
 
 MAIN_STORE = "bulkhead.db"
 
@@ -80,8 +88,13 @@ def lost(path: Path) -> str:
 def backup(data_dir: Path, target: Path) -> list[Path]:
     """A consistent copy of every store into the folder `target`, by SQLite's backup API: never a copy of the raw file,
     which would miss what is still in the WAL. Raises OSError, StoreError; StoreCorruptError for a lost or damaged store when
-    all others are copied: the API copies damage as it is, and an earlier whole copy must not go for it.
+    all others are copied: the API copies damage as it is, and an earlier whole copy must not go for it. A data dir is no target:
+    a bot that has the store open would go on writing into the file that the copy replaced.
     """
+    if (target / "run").is_dir():
+        raise StoreReadOnlyError(
+            f"{target} is a bot's data dir: a copy there would replace its stores; name another folder"
+        )
     target.mkdir(parents=True, exist_ok=True, mode=0o700)
     copies = []
     sentences = []

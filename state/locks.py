@@ -15,6 +15,8 @@ from pathlib import Path
 
 INSTANCE_LOCK = "run/instance.lock"
 TRIES = 4
+ORPHANS_S = 10.0
+"""So long a start waits for what a killed bot has left. A refusal would be final: service managers do not repeat an unsafe start."""
 
 
 class LockedError(Exception):
@@ -29,9 +31,9 @@ class InstanceLock:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _lock_now(self._descriptor)
+            _lock_soon(self._descriptor)
         except OSError as error:
-            holder = os.pread(self._descriptor, 64, 0).decode(errors="replace").strip()
+            holder = _named_holder(self._descriptor)
             os.close(self._descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
@@ -44,6 +46,26 @@ class InstanceLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def _named_holder(descriptor: int) -> str:
+    return os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+
+
+def _is_dead(holder: str) -> bool:
+    return holder.isdigit() and not Path(f"/proc/{holder}").exists()
+
+
+def _lock_soon(descriptor: int) -> None:
+    """At once, or when the orphans of a dead holder are gone. OSError while a living one holds it."""
+    until_s = time.monotonic() + ORPHANS_S
+    while True:
+        try:
+            return _lock_now(descriptor)
+        except OSError:
+            if not _is_dead(_named_holder(descriptor)) or time.monotonic() >= until_s:
+                raise
+        time.sleep(0.1)
 
 
 def _lock_now(descriptor: int) -> None:
@@ -60,7 +82,7 @@ def _lock_now(descriptor: int) -> None:
 
 
 def _instance_sentence(data_dir: Path, holder: str) -> str:
-    if holder.isdigit() and not Path(f"/proc/{holder}").exists():
+    if _is_dead(holder):
         return (
             f"{data_dir} is still held by processes of a bot that was killed (it was pid {holder}); they end by "
             "themselves within seconds: try again, or choose another --data-dir"

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from typing import Any
 
@@ -52,7 +53,7 @@ class Notifier:
     def stop(self, patience_s: float) -> None:
         """Give queued alerts up to `patience_s` to leave."""
         deadline = time.monotonic() + patience_s
-        while self.thread.is_alive() and not self.queue.empty() and time.monotonic() < deadline:
+        while self.thread.is_alive() and self.queue.unfinished_tasks and time.monotonic() < deadline:
             self.stopped.wait(0.05)
         self.stopped.set()
 
@@ -66,6 +67,7 @@ class Notifier:
             self.sent += sent
             self.lost += not sent
             self.on_result(title, sent)
+            self.queue.task_done()
 
 
 @frozen
@@ -109,21 +111,26 @@ def _kind(level: str) -> Any:
 
 
 def notify_now(urls: Sequence[str], level: str, title: str, text: str, stopped: threading.Event | None = None) -> bool:
-    """Send at once, up to 3 tries with 1, 2 s between; True when every channel took it."""
+    """Send at once, each channel by itself, up to 3 tries with 1, 2 s between; True when every channel took it."""
     import apprise
 
-    target: Any = apprise.Apprise()
-    accepted = [target.add(url) for url in urls]
-    if not any(accepted):
-        return False
-    for attempt in range(TRIES):
+    def refused(target: Any) -> bool:
         try:
-            if target.notify(title=title, body=text, notify_type=_kind(level)):
-                return all(accepted)
+            return not target.notify(title=title, body=text, notify_type=_kind(level))
         except Exception:  # a channel's own bug is a failed try, never ours
-            accepted.append(True)
+            return True
+
+    waiting: list[Any] = [apprise.Apprise() for _ in urls]
+    known = [target.add(url) for target, url in zip(waiting, urls, strict=True)]
+    waiting = [target for target, accepted in zip(waiting, known, strict=True) if accepted]
+    for attempt in range(TRIES):
+        if waiting:
+            with ThreadPoolExecutor(len(waiting)) as pool:
+                waiting = [target for target, again in zip(waiting, pool.map(refused, waiting), strict=True) if again]
+        if not waiting:
+            break
         if stopped is not None and stopped.wait(1.0 * (attempt + 1)):
             return False
         if stopped is None and attempt + 1 < TRIES:
             time.sleep(1.0 * (attempt + 1))
-    return False
+    return not waiting and all(known) and bool(known)

@@ -3,7 +3,8 @@
 A `Condition` is a level that its owner repeats while it stands. An alert is sent when a condition begins, again (one
 severity higher) when it still stands unacknowledged after `escalate_s`, then every `repeat_s`, and once when it is over:
 when it stayed away for `dedupe_s`, so that a flapping condition is one alert.
-A condition whose owner fell silent is not over: only its owner's word ends it.
+A condition whose owner fell silent is not over: only its owner's word ends it. When it is told again after `anew_s` it
+counts as new, and so does one that grew worse: who acknowledged the old one has not heard of this one.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ LEVELS = ("info", "warning", "critical")
 class AlertsSettings:
     """Timings of the alert matrix: sent within 5 s, deduplicated 60 s, escalated after 120 s. Real seconds.
 
-    settle_s: how long a condition below critical must stand before it is told: a start passes through several.
+    settle_s: how long a condition below critical must stand before it is told: a start passes through several. anew_s: longer
+    than any owner waits before it repeats a condition that stands.
     """
 
     level_min: str = "warning"
@@ -46,6 +48,7 @@ class AlertsSettings:
     dedupe_s: float = 60.0
     escalate_s: float = 120.0
     repeat_s: float = 900.0
+    anew_s: float = 600.0
 
 
 @frozen(kw_only=True)
@@ -69,6 +72,7 @@ class _Standing:
     acknowledged_by: str
     over_since_boot_s: float | None = None
     since_boot_s: float = 0.0
+    heard_boot_s: float = 0.0
 
 
 class AlertsMachine(QuietMachine):
@@ -102,7 +106,7 @@ class AlertsMachine(QuietMachine):
                 float(row["sent_s"]) if row["sent_s"] is not None else None,
                 bool(row["escalated"]),
                 str(row["acknowledged_by"] or ""),
-                None,
+                heard_boot_s=now.boot_s,
             )
         return [Wake("look", now.boot_s + 1.0)]
 
@@ -122,16 +126,25 @@ class AlertsMachine(QuietMachine):
             if known is not None and known.over_since_boot_s is None:
                 known.over_since_boot_s = now.boot_s  # it may come back at once: over only when it stays away
             return ()
-        if known is not None:
-            known.over_since_boot_s = None
+        anew = known is None or now.boot_s - known.heard_boot_s >= self.settings.anew_s
+        if known is not None and not anew:
+            known.over_since_boot_s, known.heard_boot_s = None, now.boot_s
             if LEVELS.index(condition.level) <= LEVELS.index(known.level):
                 return ()
             self.standing[condition.fingerprint] = evolve(
-                known, level=condition.level, text=condition.text, sent_s=None
+                known, level=condition.level, text=condition.text, sent_s=None, acknowledged_by=""
             )
         else:
             self.standing[condition.fingerprint] = _Standing(
-                condition.fingerprint, condition.level, condition.text, now.venue_s, None, False, "", None, now.boot_s
+                condition.fingerprint,
+                condition.level,
+                condition.text,
+                now.venue_s,
+                None,
+                False,
+                "",
+                since_boot_s=now.boot_s,
+                heard_boot_s=now.boot_s,
             )
         return self._look(now)
 

@@ -45,6 +45,7 @@ class GuardianSettings:
     kill_loops: int = 60
     sweep_s: float = 240.0
     sweep_patience_s: float = 15.0
+    failures_told: int = 2
     stays: bool = True
 
 
@@ -70,6 +71,7 @@ class GuardianMachine(QuietMachine):
         self.silent_loops = 0  # without a ready beat
         self.still_loops = 0  # without a beat that moved
         self.sweep: SweepReport | None = None
+        self.failures = 0  # passes since it fired that the venue did not answer
         self._sweep_until_boot_s = 0.0
         self._heard_boot_s = 0.0
         self._loop_due_boot_s = 0.0
@@ -179,6 +181,7 @@ class GuardianMachine(QuietMachine):
     def _fire(self, reason: str, now: Instant) -> list[Effect]:
         self.fired = reason
         self.sweep = None
+        self.failures = 0
         self._sweep_until_boot_s = now.boot_s + self.settings.sweep_s
         text = (
             f"{reason}. Entries of runs up to {self.run_number} are closed, our orders at the venue are being canceled."
@@ -212,6 +215,12 @@ class GuardianMachine(QuietMachine):
 
     def _swept(self, report: SweepReport) -> Effects:
         before, self.sweep = self.sweep, report
+        if report.error and not report.listed:
+            self.failures += 1
+            if self.failures == self.settings.failures_told:
+                text = f"{report.error}. It goes on trying; use run.py panic, or cancel at the venue."
+                return (self._alert("The guardian cannot cancel our orders", text),)
+            return ()
         if not report.clean or (before is not None and before.clean):
             return ()
         text = f"The venue lists none of our orders; {len(report.canceled)} canceled in {report.passes} passes."

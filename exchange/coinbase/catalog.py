@@ -120,7 +120,7 @@ class CatalogMachine(QuietMachine):
         self._fetched_boot_s = NEVER_BOOT_S
         self._fees: Fees | None = None
         self._account: Account | None = None
-        self._overrides: dict[str, str] = {}
+        self._overrides: dict[str, tuple[str, float]] = {}
         self._symbols: dict[str, None] = {}
         self._asked: dict[QueryKind, str] = {}
         self._failures: dict[QueryKind, int] = {}
@@ -213,6 +213,8 @@ class CatalogMachine(QuietMachine):
             again_s = self.settings.every_s(page.kind)
             if page.kind is QueryKind.CLOCK and self._clock.doubted:
                 again_s = 1.0
+            if page.kind is QueryKind.PRODUCTS and self._overrides:
+                again_s = self.settings.retry_s
             self._asks += 1
             again_s *= jitter(f"{self.role}:{page.kind}", self._asks)
         else:
@@ -266,7 +268,8 @@ class CatalogMachine(QuietMachine):
         if save_all:
             self._saved_boot_s = now.boot_s
         self._products = found
-        self._overrides.clear()
+        # What the channel told after this was asked is newer than it.
+        self._overrides = {key: told for key, told in self._overrides.items() if told[1] > asked_boot_s}
         self._fetched_boot_s = asked_boot_s
         yield self._save_facts(now)
 
@@ -280,9 +283,9 @@ class CatalogMachine(QuietMachine):
         changed = False
         for product_id, status, _ in seen.products:
             known = self._products.get(product_id)
-            if known is None or (self._overrides.get(product_id) or known.status) == status:
+            if known is None or self._overrides.get(product_id, (known.status, 0.0))[0] == status:
                 continue
-            self._overrides[product_id] = status
+            self._overrides[product_id] = status, now.boot_s
             changed = True
         return self._ask(QueryKind.PRODUCTS, now) if changed else []
 
@@ -343,7 +346,8 @@ class CatalogMachine(QuietMachine):
         if not self._overrides:
             return tuple(self._products.values())
         return tuple(
-            evolve(product, status=self._overrides.get(key, product.status)) for key, product in self._products.items()
+            evolve(product, status=self._overrides.get(key, (product.status,))[0])
+            for key, product in self._products.items()
         )
 
     def _key_conditions(self, faults: tuple[KeyFault, ...], now: Instant) -> Iterator[Effect]:

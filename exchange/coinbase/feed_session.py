@@ -13,7 +13,7 @@ The rules that recordings and other bots' wounds taught (docs/coinbase.md sectio
 4. While a product's book is known the book gives bid and ask, and the ticker only the last price and volume; otherwise
    the ticker gives all, without depth. A crossed book gives no quote; three frames crossed and it is asked for anew.
 5. Silence is measured by believed frames only: heartbeats come each second, so silence means the connection is dead,
-   whatever the socket says.
+   whatever the socket says. Heartbeats without quotes of any product for long are no better: a lost subscription tells nobody.
 
 A session is thrown away with its connection; nothing is carried over to the next one.
 """
@@ -60,6 +60,7 @@ from trading.messages.market import Quote
 MARKET_CHANNELS = ("heartbeats", "level2", "ticker", "market_trades", "candles", "status")
 USER_CHANNELS = ("heartbeats", "user")
 USER_BATCH = 50
+_QUOTES = frozenset({"l2_data", "ticker"})
 _WITHOUT_PRODUCTS = frozenset({"heartbeats", "user"})
 _CROSSED_FRAMES_MAX = 3
 # A stamp a little older than the one before it is out of order. One that is much older means that one of the two stamps
@@ -72,12 +73,15 @@ _CLOCK_STEP_S = 120.0
 class SessionLimits:
     """Real seconds. silence_s_max: without a believed frame → reconnect. snapshot_s_max: when no snapshot has come for so long,
     the books that still lack one are asked for again (a hundred big ones take a while, one after another). resubscribe_s_min: between two attempts for one book. acknowledge_s_max: channels not confirmed by then are told.
+    quotes_silence_s_max: without a frame that any quote could come of, whatever else comes → reconnect; often enough that
+    a venue which goes on so opens the breaker `feed_flaps`.
     """
 
     silence_s_max: float = 5.0
     snapshot_s_max: float = 10.0
     resubscribe_s_min: float = 30.0
     acknowledge_s_max: float = 15.0
+    quotes_silence_s_max: float = 90.0
 
 
 @define
@@ -114,6 +118,7 @@ class FeedSession:
         """Why this session has ended; frames are ignored from then on."""
         self.alive_boot_s = opened_boot_s
         """Boot clock of the newest believed frame."""
+        self._quotes_boot_s = opened_boot_s
         self.venue_s = 0.0
         """The venue's clock as this connection's stamps tell it; never goes back by a single frame."""
         self._clock_candidate_s: float | None = None
@@ -159,6 +164,8 @@ class FeedSession:
             del self._products[name]
         for name in fresh:
             self._products[name] = _Product(name, Level2Book(), asked_boot_s=now_boot_s)
+        if not self.products:
+            self._quotes_boot_s = now_boot_s
         self.products = tuple(products)
         return [
             {"type": kind, "channel": channel, "product_ids": names}
@@ -208,6 +215,8 @@ class FeedSession:
             # Everything a wrong shape can raise; handlers change nothing before they have read the whole frame.
             return self._unreadable(channel, frame, received_boot_s, f"{channel}: {type(error).__name__} {error}"[:200])
         self.alive_boot_s = received_boot_s
+        if channel in _QUOTES:
+            self._quotes_boot_s = received_boot_s
         return happenings
 
     def tick(self, now_boot_s: float) -> list[Happening]:
@@ -218,6 +227,11 @@ class FeedSession:
         if silent_s > self.limits.silence_s_max:
             self.counts["silences"] += 1
             self.over = f"silent for {silent_s:.1f} s (limit {self.limits.silence_s_max:g} s)"
+            return [Reconnect(self.over)]
+        quiet_s = now_boot_s - self._quotes_boot_s
+        if (self._books_wanted or self._ticker_wanted) and self.products and quiet_s > self.limits.quotes_silence_s_max:
+            self.counts["silences"] += 1
+            self.over = f"heartbeats but no quotes for {quiet_s:.0f} s"
             return [Reconnect(self.over)]
         out: list[Happening] = []
         age_s = now_boot_s - self._opened_boot_s

@@ -10,6 +10,8 @@ from typing import Any
 
 RESOLVED_S = 60.0
 """How long an answer is fresh. An older one still serves while a new one cannot be had."""
+KNOWN_WAIT_S = 1.0
+"""So long an older one waits for a new one: most calls have 5 s in all, and a dead name server takes longer."""
 
 
 class Resolver:
@@ -36,7 +38,7 @@ class Resolver:
             if done is None:
                 done = self._pending[key] = threading.Event()
                 threading.Thread(target=self._resolve, args=(key, done), name="resolver", daemon=True).start()
-        done.wait(timeout_s)
+        done.wait(min(timeout_s / 4.0, KNOWN_WAIT_S) if rows else timeout_s)
         with self._lock:
             rows = self._known.get(key, (0.0, []))[1]
         if not rows:

@@ -42,6 +42,8 @@ from exchange.coinbase.resolver import Resolver
 from exchange.coinbase.wire import scrubbed, shortened
 
 API = "/api/v3/brokerage"
+RETRY_AFTER_S_MAX = 60.0
+"""A longer wish is granted a minute at a time: a proxy's day, or a date under a wrong clock, must not hold back exits and cancels."""
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
 
@@ -380,11 +382,11 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _retry_after_s(header: str | None) -> float | None:
-    """Seconds, or an HTTP date (judged by this computer's clock: the header speaks of real time)."""
+    """Seconds, or an HTTP date (judged by this computer's clock: the header speaks of real time); at most RETRY_AFTER_S_MAX."""
     found = _seconds(header)
-    if found is not None or not header:
-        return found
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
+    if found is None and header:
+        try:
+            found = max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return None if found is None else min(found, RETRY_AFTER_S_MAX)

@@ -301,6 +301,28 @@ def test_silence_is_measured_by_believed_frames_only():
     assert [type(h) for h in feed.tick(15.1)] == [Reconnect]
 
 
+def test_a_connection_that_brings_nothing_but_heartbeats_is_given_up():
+    """It looked alive for ever: no gap, no silence, and no quote again until a person restarted the feed."""
+    feed, frames = session(limits=SessionLimits()), Frames()
+    feed.receive(frames.level2("snapshot", SNAPSHOT), 1.0)
+    told = []
+    for second in range(2, 93):
+        feed.receive(frames.heartbeat(), float(second))
+        told += [(second, type(one)) for one in feed.tick(second + 0.5) if not isinstance(one, NotAcknowledged)]
+    assert told == [(91, Reconnect)]
+    assert feed.over is not None
+    assert "heartbeats" in feed.over
+
+
+def test_a_connection_without_products_may_bring_heartbeats_only():
+    empty, frames = FeedSession((), opened_boot_s=0.0), Frames()
+    for second in range(1, 300):
+        empty.receive(frames.heartbeat(), float(second))
+        assert not [one for one in empty.tick(float(second)) if isinstance(one, Reconnect)]
+    empty.change_products(["BTC-USD"], 300.0)
+    assert not [one for one in empty.tick(300.5) if isinstance(one, Reconnect)]
+
+
 def test_a_book_without_snapshot_is_asked_for_and_missing_acknowledgements_are_told_once():
     feed, frames = session(limits=SessionLimits(silence_s_max=1e9)), Frames()
     feed.receive(frames.acknowledged({"heartbeats": ["heartbeats"], "level2": ["BTC-USD"]}), 1.0)

@@ -253,6 +253,20 @@ def test_the_status_channel_closes_a_product_before_the_next_reading() -> None:
     assert allowance(catalog.snapshot.products[0]).entry is Allows.YES
 
 
+def test_an_answer_that_was_asked_before_the_channel_spoke_opens_no_halted_product() -> None:
+    """For five minutes, until the next reading, entries went to a halted product."""
+    catalog = ready()
+    catalog.tell(Woke("ask:products"), later(300.0))
+    catalog.tell(ProductStatusSeen(products=(("BTC-USD", "offline", "halt"),)), later(300.5))
+    effects = catalog.answer(QueryKind.PRODUCTS, BTC, ETH, now=later(301.0), asked_boot_s=later(300.1).boot_s)
+    assert allowance(catalog.snapshot.products[0]).entry is Allows.NO
+    again = [one.at_boot_s for one in effects if isinstance(one, Wake) and one.key == "ask:products"]
+    assert later(301.0).boot_s < again[0] < later(310.0).boot_s
+    catalog.tell(Woke("ask:products"), later(303.0))
+    catalog.answer(QueryKind.PRODUCTS, BTC, ETH, now=later(303.5))
+    assert allowance(catalog.snapshot.products[0]).entry is Allows.YES
+
+
 def test_without_a_key_only_public_questions_are_asked_and_nothing_waits_for_the_key() -> None:
     catalog = ready(has_key=False)
     assert set(catalog.asked) == {QueryKind.PRODUCTS, QueryKind.CLOCK}

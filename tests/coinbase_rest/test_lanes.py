@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import pytest
 
+from exchange.coinbase.budgets import Budgets, BudgetSettings, RateClass
 from exchange.coinbase.fences import Beat, Fences, engage_kill_file, read_fences, write_beat
 from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.coinbase.jwt import ApiKey
@@ -100,6 +101,20 @@ def test_429_on_a_placement_is_told_with_its_retry_after() -> None:
         called = done(venue, order(now_boot_s=boot_s()))
     assert outcome(called).kind is OutcomeKind.REJECTED
     assert (called.throttled, called.retry_after_s, called.limit_remaining) == (1, 7.0, 0)
+
+
+@pytest.mark.parametrize("header", ["86400", "Wed, 21 Oct 2082 07:28:00 GMT"])
+def test_nobody_can_pause_exits_and_cancels_for_a_day(header: str) -> None:
+    """A proxy's Retry-After, or a date read with a wrong computer clock: it is asked again within the minute."""
+
+    def throttle(request: Request, answer: Answer) -> None:
+        answer.text(429, "", {"Retry-After": header})
+
+    with Venue(throttle) as venue:
+        called = done(venue, order(now_boot_s=boot_s()))
+    budgets = Budgets(BudgetSettings(), 0.0)
+    budgets.throttled(RateClass.CANCELS, 1000.0, called.retry_after_s)
+    assert budgets.take(RateClass.CANCELS, 1060.0, urgent=True)
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -219,6 +234,24 @@ def test_known_addresses_outlive_a_resolver_that_fails(monkeypatch: pytest.Monke
     assert resolver.addresses("venue.example", 443, 1.0) == ["address"]
     assert resolver.addresses("venue.example", 443, 1.0) == ["address"]
     assert answers == []
+
+
+def test_a_name_server_that_hangs_costs_a_cancel_nothing_while_the_address_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cancel has 5 s in all: waiting for a dead name server until they are over is the same as having no address."""
+    release = threading.Event()
+    resolver = Resolver()
+    real = socket.getaddrinfo("127.0.0.1", 443, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: real)
+    assert resolver.addresses("venue.example", 443, 1.0) == real
+    monkeypatch.setattr("exchange.coinbase.resolver.RESOLVED_S", 0.0)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(30) and real)
+    began = boot_s()
+    found = [resolver.addresses("venue.example", 443, 5.0) for _ in range(2)]
+    release.set()
+    assert found == [real, real]
+    assert boot_s() - began < 2.5
 
 
 def test_an_answer_that_stops_in_the_middle_is_unknown() -> None:

@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from tests.live.harness import ROOT, Bot
+from tests.support import eventually
 
 pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
 
@@ -53,3 +54,19 @@ def test_ctl_names_its_run_refuses_wrong_words_with_exit_2_and_reads_the_book_af
     for question in ("fills", "trades"):
         done = ctl(question)
         assert (done.returncode, f"no bot runs on {tmp_path}" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_channel_that_takes_no_alerts_stands_among_the_conditions(tmp_path):
+    """Nobody can be told by it that it does not work: status, page and log are what is left."""
+    bot = Bot(tmp_path)
+    try:
+        bot.start(env={"BULKHEAD_ALERT_URLS": "json://127.0.0.1:9/hook"}).ready()
+        bot.client.ask("pause", {"name": "ann", "cause": "to have an alert"})
+        found = eventually(
+            lambda: {one["fingerprint"]: one["text"] for one in bot.client.ask("conditions")["conditions"]},
+            lambda conditions: "alerts:undelivered" in conditions,
+            20.0,
+        )
+        assert "run.py alert-test" in found["alerts:undelivered"]
+    finally:
+        bot.clean_up()

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from state.locks import AccountLock, InstanceLock
+from tests.decisions.test_seed import Receiver
 from tests.live.harness import ROOT, Bot
 
 pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
@@ -46,6 +47,15 @@ def test_a_damaged_book_is_refused_with_the_ways_out(bot, tmp_path):
     (tmp_path / "bulkhead.db").write_bytes(b"garbage " * 2000)
     said = _refused(bot, 3)
     assert all(words in said for words in ("db check", "db backup", "--adopt-from-venue"))
+
+
+def test_a_service_that_is_refused_tells_people_since_nobody_starts_it_again(bot, tmp_path):
+    """After a reboot at night: exit 3, no bot, no beat that a guardian could miss, and not one alert."""
+    (tmp_path / "bulkhead.db").write_bytes(b"garbage " * 2000)
+    with Receiver() as channel:
+        assert bot.start(env={"BULKHEAD_ALERT_URLS": channel.url}).wait(20.0) == 3
+        assert [one["title"] for one in channel.heard] == ["Bulkhead was not started"]
+        assert "db check" in channel.heard[0]["message"]
 
 
 def test_a_file_in_the_place_of_the_data_dir_is_named(tmp_path):

@@ -29,6 +29,7 @@ class GuardianShell:
         self.asked: list[tuple[float, object]] = []
         self.fence_error = ""
         self.network = True
+        self.sweep_error = ""
 
     def carry_out(self, process, request, now):
         if isinstance(request, ReadBeat):
@@ -38,7 +39,11 @@ class GuardianShell:
         if isinstance(request, WriteFence):
             answer = FenceWritten(fence=request.fence, run_number=request.run_number, error=self.fence_error)
             self.stage.answer(process, answer, now.boot_s + 0.01)
-        if isinstance(request, SweepOrdered) and self.network:
+        if isinstance(request, SweepOrdered) and self.sweep_error:
+            for at in range(1, 9):
+                failed = SweepReport(clean=False, canceled=(), listed=0, passes=at, error=self.sweep_error)
+                self.stage.answer(process, failed, now.boot_s + at)
+        elif isinstance(request, SweepOrdered) and self.network:
             self.stage.answer(process, SweepReport(clean=True, canceled=("a",), listed=0, passes=2), now.boot_s + 6)
 
     def of(self, kind):
@@ -193,3 +198,17 @@ def test_without_network_it_keeps_trying_for_ever():
     n = len(w.shell.of(SweepOrdered))
     w.stage.run_for(200)
     assert len(w.shell.of(SweepOrdered)) == n
+
+
+def test_a_guardian_that_cannot_cancel_says_so_once_a_firing_and_why():
+    """Its key was revoked, or its env file has none: "our orders are being canceled" was the last word that people heard."""
+    world = World()
+    world.beats(5)
+    world.shell.sweep_error = "http_401: Unauthorized"
+    world.stage.run_for(200)
+    told = [request for _, request in world.shell.of(AlertPeople) if "cannot cancel" in request.title]
+    assert [one.level for one in told] == ["critical"]
+    assert "http_401" in told[0].text
+    world.shell.sweep_error = ""
+    world.stage.run_for(100)
+    assert [r for _, r in world.shell.of(AlertPeople)][-1].title == "The guardian's sweep is clean"

@@ -16,7 +16,7 @@ from state.audit import AuditError, AuditLog
 from state.files import remove_durably, write_durably
 from state.locks import AccountLock, InstanceLock, LockedError, instance_holder
 from state.migrate import MigrationError, available, statements
-from state.store import Store, StoreCorruptError
+from state.store import Store, StoreCorruptError, StoreError
 from tests.support import eventually
 from trading.machine import Save, Table
 
@@ -39,6 +39,23 @@ def test_the_refusal_of_a_second_instance_names_the_holder_and_death_frees_the_l
     assert instance_holder(tmp_path) == os.getpid()
     lock.release()
     assert instance_holder(tmp_path) is None
+
+
+def test_a_start_waits_for_the_orphans_of_a_bot_that_was_killed(tmp_path):
+    """supervisord starts again at once, and a refusal (exit 3) would be for ever: the bot stayed down until a person looked."""
+    code = (
+        "import os, signal, sys, time; from pathlib import Path; from state.locks import InstanceLock; "
+        "lock = InstanceLock(Path(sys.argv[1])); child = os.fork(); "
+        "child or time.sleep(2.0) or os._exit(0); print('held', flush=True); signal.pause()"  # not a wait: so long an orphan lives
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert instance_holder(tmp_path) == holder.pid, "its child still has the lock"
+    lock = InstanceLock(tmp_path)
+    assert instance_holder(tmp_path) == os.getpid()
+    lock.release()
 
 
 def test_one_account_is_held_once_whatever_the_data_dir():
@@ -76,6 +93,38 @@ def test_a_torn_tail_is_cut_at_every_byte_and_the_next_line_is_not_lost(tmp_path
         log.close()
         assert [line["record"] for line in audit.read(path)][-1] == {"after": "the cut"}
         assert audit.verify(tmp_path) == {"oms.jsonl": 3}
+
+
+_ON_A_FULL_DISK = """
+import os, resource, signal, sys
+from pathlib import Path
+from actors.notes import People
+from actors.plan import RunPlan
+from trading.machine import Instant, Note
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+people = People(RunPlan(data_dir=folder, env="staging", mode="paper"), "oms", lambda *_: None)
+say = lambda n: people.note(Note("decision", {"code": "no_signal", "n": n}), Instant(1_800_000_000.0, True, 1.0))
+[say(n) for n in range(3)]
+size = (folder / "audit" / "oms.jsonl").stat().st_size
+open_before = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))  # a third of a line fits
+[say(n) for n in range(200)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+[say(n) for n in range(3)]
+print(len(os.listdir("/proc/self/fd")) - open_before, people.lost)
+"""
+
+
+def test_a_full_disk_tears_no_line_in_the_middle_and_costs_no_descriptors(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_FULL_DISK, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    more_open, lost = map(int, done.stdout.split())
+    assert lost == 200
+    assert audit.verify(tmp_path / "audit") == {"oms.jsonl": 6}
+    assert more_open <= 1
 
 
 @pytest.mark.parametrize("damage", ["change", "drop", "swap"])
@@ -205,3 +254,17 @@ def test_a_damaged_store_has_one_cause_whoever_looks(whole):
 
 def test_copies_are_as_private_as_the_stores(whole):
     assert {path.stat().st_mode & 0o777 for path in db.backup(whole, whole / "copy")} == {0o600}
+
+
+def test_a_backup_into_a_data_dir_is_refused_and_the_running_bots_book_stays_whole(tmp_path):
+    """It put the copy in the place of the store that the bot had open; with the next checkpoint the book was malformed."""
+    folder = tmp_path / "own"
+    store = Store(folder / db.MAIN_STORE, [Table("things", columns={"n": "integer"})], synchronous="NORMAL")
+    store.commit([Save("things", "1", {"n": 1})])
+    with pytest.raises(StoreError, match="data dir"):
+        db.backup(folder, folder / "../own")
+    for n in range(2, 3_000):
+        store.commit([Save("things", str(n), {"n": n})])
+    with sqlite3.connect(folder / db.MAIN_STORE) as reader:
+        assert reader.execute("SELECT count(*) FROM things").fetchone() == (2_999,)
+    store.close()

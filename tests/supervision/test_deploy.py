@@ -148,6 +148,11 @@ def test_bot_and_guardian_name_the_same_data_directory():
     assert units[0] == units[1]
 
 
+def test_one_process_that_the_kernel_ends_for_memory_does_not_end_the_bot_under_systemd():
+    """systemd's default (OOMPolicy=stop) stops the whole unit for a page that grew too big; our supervisors restart it alone."""
+    assert read("bulkhead.service")["Service"]["OOMPolicy"] == "continue"
+
+
 @pytest.mark.parametrize("name", ["bulkhead.service", "bulkhead-guardian.service"])
 def test_the_systemd_units_leave_two_and_three_down_and_wait_long_enough(name):
     service = read(name)["Service"]

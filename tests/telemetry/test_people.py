@@ -112,6 +112,27 @@ def test_an_acknowledged_alert_escalates_no_further_also_after_a_restart() -> No
     assert alerts(again.handle(Woke("look"), at(500))) == []
 
 
+def acknowledged(level: str = "warning") -> AlertsMachine:
+    machine = AlertsMachine()
+    machine.handle(condition(level=level), at(0))
+    assert len(alerts(machine.handle(Woke("look"), at(3)))) == (level == "warning")
+    machine.handle(AlertAcknowledged(command_id="c", fingerprint="drift", name="ann"), at(4))
+    return machine
+
+
+def test_who_acknowledged_a_warning_hears_of_it_again_when_it_grows_critical() -> None:
+    machine = acknowledged()
+    assert [level for level, _ in alerts(machine.handle(condition(level="critical"), at(10)))] == ["critical"]
+
+
+def test_what_stands_anew_after_its_owner_was_silent_is_told_although_the_old_alert_was_acknowledged() -> None:
+    """A role that is restarted takes nothing back that it had told: its old alert stands, and would swallow the next for ever."""
+    machine = acknowledged("critical")
+    assert alerts(machine.handle(condition(level="critical"), at(14))) == []
+    machine.handle(Woke("look"), at(3000))
+    assert [level for level, _ in alerts(machine.handle(condition(level="critical"), at(3600)))] == ["critical"]
+
+
 def test_a_warning_that_passes_within_seconds_reaches_nobody() -> None:
     machine = AlertsMachine()
     machine.handle(condition(), at(0))
