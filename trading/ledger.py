@@ -19,6 +19,8 @@ from attrs import define, field, frozen
 from trading.values import ZERO, Side
 
 ADOPTED, EXTERNAL, FILL, REVERSAL = "ADOPTED", "EXTERNAL", "FILL", "REVERSAL"
+UNDOING = (REVERSAL, "CORRECTION")
+"""Kinds that set a trade right and are no trade of their own."""
 
 
 @frozen(kw_only=True)

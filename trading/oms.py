@@ -2,7 +2,8 @@
 
     oms_entries   admission of approved entries            oms_exits    exits by `reduces_only`, flattens
     oms_orders    what is learned of orders                oms_service  place, cancel, ask, read fills
-    oms_fills     booking, positions, outcomes             oms_measure  latency
+    oms_fills     booking                                  oms_measure  latency
+    oms_positions their ends, outcomes, other hands        oms_rowless  orders of ours without a row
     oms_passes    Hello, Withdraw, reconcile, recovery     oms_people   what people order
     oms_view      snapshots and who hears them             oms_book     the rows
     oms_retire    what is over for long                    oms_desk     everything in memory
@@ -34,11 +35,12 @@ from trading.newest import Newest
 from trading.oms_desk import Desk
 from trading.oms_entries import approved
 from trading.oms_exits import exit_ordered, tighten, try_waiting
-from trading.oms_fills import judge_after, recall_rowless
 from trading.oms_orders import outcome, unwanted, update, want_cancel
 from trading.oms_passes import advance, begin_withdraw, gateway_restarted, greet, hello_acknowledged, page
 from trading.oms_people import adoption_id, flattened, ordered
+from trading.oms_positions import judge_after
 from trading.oms_retire import retire
+from trading.oms_rowless import recall_rowless
 from trading.oms_rows import TABLES
 from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings

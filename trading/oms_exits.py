@@ -13,8 +13,8 @@ from trading.messages.control import OperatorOrder
 from trading.messages.decisions import ExitOrder, ExitVerdict, Tighten
 from trading.messages.orders import BestBidAsk, OrderStyle, QueryKind
 from trading.oms_desk import Desk, WaitingExit
-from trading.oms_fills import is_dust
 from trading.oms_orders import note_submitted, want_cancel
+from trading.oms_positions import is_dust
 from trading.oms_rows import Position
 from trading.order_rules import most_at_once, round_price
 from trading.orders import Intent, Order

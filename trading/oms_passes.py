@@ -16,9 +16,10 @@ from trading.messages.book import Recovery
 from trading.messages.orders import Balance, Hello, HelloAck, Page, QueryKind, VenueOrder, Withdraw
 from trading.oms_desk import Balances, Desk, Pass, QuoteDiff
 from trading.oms_exits import finish_flatten
-from trading.oms_fills import book_listed, reduce_externally
+from trading.oms_fills import book_listed
 from trading.oms_orders import listed
 from trading.oms_people import adopt_from_venue, adoption_id, adoption_priced
+from trading.oms_positions import reduce_externally
 from trading.oms_rows import Flow
 from trading.oms_service import asked_answered
 from trading.order_states import OrderStatus

@@ -12,8 +12,8 @@ from trading.messages.decisions import ExitPlan
 from trading.messages.orders import BestBidAsk, QueryKind
 from trading.oms_desk import Desk
 from trading.oms_exits import begin_flatten
-from trading.oms_fills import adopt_coins
 from trading.oms_orders import learn, unwanted, want_cancel
+from trading.oms_positions import adopt_coins
 from trading.oms_rows import CommandRow, CooldownRow, Flow
 from trading.order_states import OrderAbsent, OrderStatus
 from trading.orders import Order

@@ -10,8 +10,8 @@ from trading.messages.book import BookOrder, BookPosition, BookSnapshot, Cooldow
 from trading.messages.control import Measured
 from trading.money import DAY_S, Realised, day_start_s, realised_of
 from trading.oms_desk import Desk
-from trading.oms_fills import is_dust
 from trading.oms_measure import quantile, settle_wait_s
+from trading.oms_positions import is_dust
 from trading.oms_rows import Position
 from trading.orders import Order
 from trading.publish import PEOPLE, PEOPLE_S, SLOW_S
