@@ -101,7 +101,10 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
         if isinstance(message, Approved):
             if message.approval_id not in self.approvals:  # its repeats were judged before
                 self._leases(message, now)
-            self.approvals[message.approval_id] = message
+            # A new risk may approve the same again with a smaller size, while the first is being admitted: both are approvals.
+            known = self.approvals.get(message.approval_id)
+            if known is None or message.base_size >= known.base_size:
+                self.approvals[message.approval_id] = message
         elif isinstance(message, PlaceOrder) and role == "gateway":
             author = self.author.get(message.client_order_id, process.incarnation)
             if author != process.incarnation:

@@ -103,6 +103,12 @@ def test_a_run_whose_root_dies_about_a_stop_is_gone_in_time(seed):
     assert [f.text for f in tally.failures] == []
 
 
+def test_an_approval_that_a_new_risk_repeats_with_a_smaller_size_is_still_one():
+    """oms stood still, risk was replaced and approved again at a lower price, then oms admitted the first: the checker of I14."""
+    tally = campaign.seeds("R", 17059093, 1, Protections(), jobs=1)
+    assert [f.text for f in tally.failures] == []
+
+
 def test_a_run_that_dies_before_it_has_adopted_anything_leaves_nobodys_coins_behind():
     """kill_switch could not start, so root gave up before oms was there; the next run took the data dir for new."""
     tally = campaign.seeds("R", 12061913, 1, Protections(), jobs=1)
