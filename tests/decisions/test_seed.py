@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import threading
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import typer
@@ -47,6 +45,7 @@ from tests.decisions.test_health import GOOD, tell
 from tests.decisions.test_health import monitor as monitor_of
 from tests.decisions.test_symbol import rise, symbol
 from tests.oms.host import Host, approval, outcome, update
+from tests.receiver import Receiver
 from tests.support import eventually
 from trading.alerts import AlertsMachine, SendAlert
 from trading.candles import Candles
@@ -360,35 +359,6 @@ def test_seed_30_a_backtest_leaves_equity_exposure_and_denials_over_time(played,
     assert all(one["values"] and one["at"] for one in denied), "each with its numbers and its time"
     assert figures["hit_rate"] == pytest.approx(sum(one.pnl_usd > 0 for one in run.trades) / len(run.trades))
     assert sum(one["trades"] for one in figures["per_exit_reason"].values()) == len(run.trades)
-
-
-class Receiver:
-    """A channel on loopback: hears JSON over HTTP as a webhook does, and answers with a status."""
-
-    def __init__(self, answers: int = 200) -> None:
-        self.heard: list[dict[str, str]] = []
-        receiver = self
-
-        class Hook(BaseHTTPRequestHandler):
-            def do_POST(self):
-                receiver.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(answers)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-        self.url = f"json://127.0.0.1:{self.server.server_port}/hook"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def test_seed_34_alerts_are_on_as_shipped_a_test_alert_reaches_its_channel_and_their_secret_stands_in_no_file(

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from state.locks import AccountLock, InstanceLock
-from tests.decisions.test_seed import Receiver
 from tests.live.harness import ROOT, Bot
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
 
