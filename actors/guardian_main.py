@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     while guardian.exit_code is None:
         guardian.step()
         if said.stays and (last := recall(said.data_dir)) is not None:
-            if began_anew(known[0], last[0]):  # a sweep for what was there before goes on in its thread
+            if began_anew(known, last):  # a sweep for what was there before goes on in its thread
                 guardian.close()
                 guardian = Guardian(last[0], 0, stays=True)
             known = last

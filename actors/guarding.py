@@ -65,13 +65,18 @@ def recall(data_dir: Path) -> tuple[RunPlan, int, int] | None:
         return None
 
 
-def began_anew(before: RunPlan, last: RunPlan) -> bool:
-    """The data dir was cleared away, or is of another account or venue: numbers, keys and addresses of before say nothing now."""
+def began_anew(before: tuple[RunPlan, int, int], last: tuple[RunPlan, int, int]) -> bool:
+    """The data dir was cleared away, or is of another account or venue: numbers, keys and addresses of before say nothing now.
+
+    Both as `recall` tells them: a number that another process has had was given twice.
+    """
 
     def whose(plan: RunPlan) -> tuple[object, ...]:
         return plan.tag, plan.endpoints, plan.venue is None
 
-    return last.run_number < before.run_number or whose(last) != whose(before)
+    (old, *old_main), (new, *new_main) = before, last
+    again = new.run_number == old.run_number and new_main != old_main
+    return again or new.run_number < old.run_number or whose(new) != whose(old)
 
 
 def simulated_venue_gone(data_dir: Path) -> bool:

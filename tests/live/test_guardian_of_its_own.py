@@ -47,3 +47,24 @@ def test_a_data_dir_that_was_cleared_away_and_began_anew_with_run_1_is_guarded(t
     finally:
         guardian.kill()
         guardian.wait()
+
+
+def test_a_data_dir_that_began_anew_under_the_very_number_that_was_guarded_is_guarded(tmp_path):
+    """Who tries it once, clears it away and starts again has run 1 twice; the guardian rested for run 1 and went on resting."""
+    begin(tmp_path, 1, "stopped")
+    said = json.loads((tmp_path / "run" / "main.json").read_text())
+    (tmp_path / "run" / "main.json").write_text(json.dumps({**said, "started": said["started"] - 500}))
+    command = [sys.executable, "-m", "actors.guardian_main", "--data-dir", str(tmp_path), "--stays"]
+    guardian = subprocess.Popen(command, cwd=ROOT)
+    fence = tmp_path / "run" / "guardian.fence"
+    log = tmp_path / "logs" / "guardian.jsonl"
+    try:
+        eventually(lambda: log.exists() and "stopped in good order" in log.read_text(), patience_s=15.0)
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        begin(tmp_path, 1, "ready")
+        eventually(fence.exists, patience_s=10.0)
+        assert json.loads(fence.read_text()) == {"run": 1}
+    finally:
+        guardian.kill()
+        guardian.wait()
