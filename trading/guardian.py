@@ -71,7 +71,7 @@ class GuardianMachine(QuietMachine):
         self.silent_loops = 0  # without a ready beat
         self.still_loops = 0  # without a beat that moved
         self.sweep: SweepReport | None = None
-        self.failures = 0  # passes since it fired that the venue did not answer
+        self.failures = 0  # passes since it fired that met an error and canceled nothing
         self._sweep_until_boot_s = 0.0
         self._heard_boot_s = 0.0
         self._loop_due_boot_s = 0.0
@@ -215,7 +215,8 @@ class GuardianMachine(QuietMachine):
 
     def _swept(self, report: SweepReport) -> Effects:
         before, self.sweep = self.sweep, report
-        if report.error and not report.listed:
+        canceled_before = len(before.canceled) if before is not None else 0
+        if report.error and len(report.canceled) <= canceled_before:
             self.failures += 1
             if self.failures == self.settings.failures_told:
                 text = f"{report.error}. It goes on trying; use run.py panic, or cancel at the venue."

@@ -30,6 +30,7 @@ class GuardianShell:
         self.fence_error = ""
         self.network = True
         self.sweep_error = ""
+        self.listed = 0
 
     def carry_out(self, process, request, now):
         if isinstance(request, ReadBeat):
@@ -41,7 +42,7 @@ class GuardianShell:
             self.stage.answer(process, answer, now.boot_s + 0.01)
         if isinstance(request, SweepOrdered) and self.sweep_error:
             for at in range(1, 9):
-                failed = SweepReport(clean=False, canceled=(), listed=0, passes=at, error=self.sweep_error)
+                failed = SweepReport(clean=False, canceled=(), listed=self.listed, passes=at, error=self.sweep_error)
                 self.stage.answer(process, failed, now.boot_s + at)
         elif isinstance(request, SweepOrdered) and self.network:
             self.stage.answer(process, SweepReport(clean=True, canceled=("a",), listed=0, passes=2), now.boot_s + 6)
@@ -200,11 +201,13 @@ def test_without_network_it_keeps_trying_for_ever():
     assert len(w.shell.of(SweepOrdered)) == n
 
 
-def test_a_guardian_that_cannot_cancel_says_so_once_a_firing_and_why():
-    """Its key was revoked, or its env file has none: "our orders are being canceled" was the last word that people heard."""
+@pytest.mark.parametrize("listed", [0, 2])
+def test_a_guardian_that_cannot_cancel_says_so_once_a_firing_and_why(listed):
+    """Its key was revoked, or may look and not trade: "our orders are being canceled" was the last word that people heard."""
     world = World()
     world.beats(5)
     world.shell.sweep_error = "http_401: Unauthorized"
+    world.shell.listed = listed
     world.stage.run_for(200)
     told = [request for _, request in world.shell.of(AlertPeople) if "cannot cancel" in request.title]
     assert [one.level for one in told] == ["critical"]
