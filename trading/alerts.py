@@ -73,6 +73,7 @@ class _Standing:
     over_since_boot_s: float | None = None
     since_boot_s: float = 0.0
     heard_boot_s: float = 0.0
+    heard_of: bool = False
 
 
 class AlertsMachine(QuietMachine):
@@ -145,6 +146,7 @@ class AlertsMachine(QuietMachine):
                 "",
                 since_boot_s=now.boot_s,
                 heard_boot_s=now.boot_s,
+                heard_of=known is not None and (known.heard_of or known.sent_s is not None),
             )
         return self._look(now)
 
@@ -154,6 +156,9 @@ class AlertsMachine(QuietMachine):
             if alert.sent_s is None and alert.level != "critical":
                 if alert.over_since_boot_s is not None:
                     del self.standing[fingerprint]  # it came and went before anybody had to hear of it
+                    if alert.heard_of:
+                        effects.append(Save("alerts", fingerprint, {**_row(alert), "live": False}))
+                        effects += self._send(alert, "info", "over")
                     continue
                 if now.boot_s - alert.since_boot_s < self.settings.settle_s:
                     continue

@@ -133,6 +133,16 @@ def test_what_stands_anew_after_its_owner_was_silent_is_told_although_the_old_al
     assert [level for level, _ in alerts(machine.handle(condition(level="critical"), at(3600)))] == ["critical"]
 
 
+def test_what_stood_anew_for_a_second_only_is_over_also_after_a_restart() -> None:
+    """Its row would stay live without anybody to end it: after the next start it stood, and rang, for ever."""
+    machine = acknowledged()
+    machine.handle(condition(), at(3600))
+    machine.handle(condition(active=False), at(3601))
+    effects = machine.handle(Woke("look"), at(3602))
+    assert [row.row["live"] for row in effects if isinstance(row, Save)] == [False]
+    assert [text for _, text in alerts(effects)] == ["Bulkhead info: over"]
+
+
 def test_a_warning_that_passes_within_seconds_reaches_nobody() -> None:
     machine = AlertsMachine()
     machine.handle(condition(), at(0))
