@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from loguru import logger
 
@@ -61,6 +62,7 @@ class People:
             self._audit.append(utc_text(now.venue_s), record)
         except OSError:
             if self._audit is not None:
-                self._audit.close()
+                with suppress(OSError):  # a network disk tells a lost write at the close, once more
+                    self._audit.close()
             self._audit = None  # opened anew at the next note, which cuts what is torn
             self.lost += 1

@@ -35,7 +35,11 @@ class AuditLog:
         self.path = path
         self.cut_bytes = 0
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._n, self._prev = self._cut_and_find_end()
+        try:
+            self._n, self._prev = self._cut_and_find_end()
+        except OSError:
+            os.close(self._descriptor)
+            raise
 
     def _cut_and_find_end(self) -> tuple[int, str]:
         size = os.fstat(self._descriptor).st_size

@@ -127,6 +127,17 @@ def test_a_full_disk_tears_no_line_in_the_middle_and_costs_no_descriptors(tmp_pa
     assert more_open <= 1
 
 
+def test_an_audit_log_that_cannot_be_read_at_its_opening_costs_no_descriptors(tmp_path):
+    """It is opened at every note again; a disk with errors took the role's last descriptor within the hour."""
+    os.mkfifo(tmp_path / "oms.jsonl")  # opens, and cannot be read by place
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(20):
+        with pytest.raises(OSError):
+            AuditLog(tmp_path / "oms.jsonl")
+    assert len(list(descriptors.iterdir())) == before
+
+
 @pytest.mark.parametrize("damage", ["change", "drop", "swap"])
 def test_every_damage_in_the_middle_shows(tmp_path, damage):
     path = tmp_path / "oms.jsonl"
