@@ -23,7 +23,7 @@ from trading.values import is_ours
 if TYPE_CHECKING:
     from simulation.fuzz.world import World
 
-from simulation.fuzz.oracle_base import EPSILON, OVER, PERMISSIONS, TOLD_S, Violation
+from simulation.fuzz.oracle_base import BOOKED_S, EPSILON, OVER, PERMISSIONS, TOLD_S, Violation
 from simulation.fuzz.oracle_book import BookChecks
 from simulation.fuzz.oracle_time import TimeChecks
 from simulation.fuzz.oracle_venue import VenueChecks
@@ -184,6 +184,8 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
         booked = self.stage.store("oms").rows("fills")
         if self.lost_at is None:
             for fill in self.venue.engine.fill_list:
+                if (self.stage.now.venue_s - fill.at_s) / self.stage.speed < BOOKED_S:
+                    continue  # an exit by its maximum hold, say, in the last moment
                 order = self.venue.engine.orders[fill.order_id]
                 if is_ours(order.client_order_id, self.venue.tag) and not any(
                     r.get("trade_id") == fill.trade_id for r in booked.values()

@@ -40,6 +40,7 @@ RESTING_S = 5.0
 PAUSED_S = 11.0  # a snapshot that was lost is repeated within 10 s
 GUARDIAN_S = 40.0
 REPEAT_S = 13.0
+BOOKED_S = 10.0  # how long after its trade a fill may still be on its way into the book
 TOLD_S = 2.8  # two snapshots of oms, the first of them lost or late
 LISTING_SLACK_S = 1.5
 REQUESTS_PER_S_MAX = 30

@@ -109,6 +109,12 @@ def test_an_approval_that_a_new_risk_repeats_with_a_smaller_size_is_still_one():
     assert [f.text for f in tally.failures] == []
 
 
+def test_a_fill_of_the_last_moment_need_not_be_booked_yet():
+    """A position left by its maximum hold, 0.2 s before the end of the schedule: the checker of I8."""
+    tally = campaign.seeds("R", 18044660, 1, Protections(), jobs=1)
+    assert [f.text for f in tally.failures] == []
+
+
 def test_a_run_that_dies_before_it_has_adopted_anything_leaves_nobodys_coins_behind():
     """kill_switch could not start, so root gave up before oms was there; the next run took the data dir for new."""
     tally = campaign.seeds("R", 12061913, 1, Protections(), jobs=1)
