@@ -55,6 +55,9 @@ def _kill(bot, role):
 def test_after_killing_everything_at_once_the_next_start_knows_what_the_last_one_knew(bot):
     hold_something(bot)
     bot.ask("pause", name="ann", cause="no more entries while we look")
+    eventually(
+        bot.status, lambda status: status and status["kill"]["paused"], 10.0, 0.1
+    )  # people hear of it a little later
     before = bot.settled()
     armed_before = len(list(audit.read(bot.data_dir / "audit" / "exits.jsonl")))
     bot.kill_everything()
