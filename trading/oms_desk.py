@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from trading.fees import rate_to_assume
+from trading.ledger import Fill
 from trading.machine import Effect, Incarnation, Instant, Note, Send, Wake
 from trading.messages.book import BookOrder, Recovery
 from trading.messages.control import (
@@ -23,7 +24,7 @@ from trading.messages.control import (
     OperatorOrder,
 )
 from trading.messages.decisions import Admitted, ExitOrder, Stale
-from trading.messages.orders import Balance, CancelOrders, Query, QueryKind, VenueFill
+from trading.messages.orders import Balance, CancelOrders, Query, QueryKind
 from trading.money import Realised
 from trading.oms_book import Book
 from trading.oms_settings import OmsSettings
@@ -148,7 +149,7 @@ class Desk:
     flattened: dict[str, tuple[list[str], list[str]]] = field(factory=dict)
     flatten_orders: dict[str, OperatorOrder] = field(factory=dict)
     adoptions: dict[str, OperatorOrder] = field(factory=dict)
-    rowless: dict[str, list[VenueFill]] = field(factory=dict)
+    rowless: dict[str, list[Fill]] = field(factory=dict)
     used_ids: set[str] = field(factory=set)
     pass_: Pass | None = None
     pass_n: int = 0

@@ -26,14 +26,13 @@ def book_listed(d: Desk, items: Iterable[object]) -> int:
     }
     known = d.book.fills if d.protections.dedupe else {}
     found = new_fills(known, owners, fills)
-    for owner, fill in found:
-        _book(d, owner.intent.client_order_id, fill)
+    booked = [_book(d, owner.intent.client_order_id, fill) for owner, fill in found]
     for product_id in dict.fromkeys(owner.intent.product_id for owner, _ in found if owner.intent.external):
-        sold_without_row(d, product_id, [fill for _, fill in found])
+        sold_without_row(d, product_id, booked)
     return len(found)
 
 
-def _book(d: Desk, client_order_id: str, told: VenueFill) -> None:
+def _book(d: Desk, client_order_id: str, told: VenueFill) -> Fill:
     order = d.book.orders[client_order_id]
     intent = order.intent
     key = f"{told.entry_id}:{told.trade_id}"
@@ -90,8 +89,8 @@ def _book(d: Desk, client_order_id: str, told: VenueFill) -> None:
     if order.unbooked_size == ZERO:
         d.gone(f"unbooked:{client_order_id}")
         note_booked(d, order, seen_since)
-    if fill.position_id is None:
-        return
-    if intent.purpose is Purpose.ENTRY:
-        cool(d, told.product_id, "fill", told.trade_time_s + d.settings.cooldowns.fill_s, "an entry filled")
-    judge_position(d, fill.position_id, intent.reason if intent.purpose is Purpose.EXIT else "")
+    if fill.position_id is not None:
+        if intent.purpose is Purpose.ENTRY:
+            cool(d, told.product_id, "fill", told.trade_time_s + d.settings.cooldowns.fill_s, "an entry filled")
+        judge_position(d, fill.position_id, intent.reason if intent.purpose is Purpose.EXIT else "")
+    return fill

@@ -4,28 +4,28 @@ exit came to light after its position was rebuilt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from trading.ledger import UNDOING, Close
-from trading.messages.orders import VenueFill
+from trading.ledger import UNDOING, Close, Fill
 from trading.oms_desk import Desk
 from trading.oms_positions import reduce_externally
+from trading.oms_rows import Flow
 from trading.values import ZERO, Side
 
 NO_ROW = "an order of ours that has no row in this book sold them"
 
 
-def sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> None:
+def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
     """What orders of ours without a row have sold, beyond what such orders bought, came from positions of this book: it is an
     older copy that was put back, or an exit came to light after its position was rebuilt. Judged when all is booked.
     """
     trades = d.rowless.setdefault(product_id, [])
-    trades += [f for f in told if f.kind not in UNDOING and _without_row(d, f.venue_order_id, product_id)]
+    trades += [fill for fill in booked if _is_rowless(d, fill, product_id)]
     if any(_without_row(d, d.book.orders[key].venue_order_id, product_id) for key in d.book.unbooked):
         return
     sales = [fill for fill in trades if fill.side is Side.SELL]
-    left = -_net_bought(trades) - _cut_since(d, product_id, min((f.trade_time_s for f in sales), default=d.now.venue_s))
+    left = -_net_bought(trades) - _cut_since(d, product_id, min((f.at_s for f in sales), default=d.now.venue_s))
     if d.book.meta.adopting:  # a sale may have been missing from the balance that positions were rebuilt by
         left = min(left, _given(d, product_id) - _bought_without_row(d, product_id))
     if left <= ZERO:
@@ -40,35 +40,41 @@ def sold_without_row(d: Desk, product_id: str, told: Iterable[VenueFill]) -> Non
         unit_usd = (position.cost_usd + position.fees_usd) / position.booked_size
         earned = sum((f.price * f.base_size - f.fee_usd for f in sales), ZERO) / sum((f.base_size for f in sales), ZERO)
         key = f"sold:{sales[-1].entry_id}:{position.position_id}"
-        close = Close(
-            fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].trade_time_s
-        )
+        close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))
         reduce_externally(d, position, size, NO_ROW)
 
 
-def _net_bought(trades: Iterable[VenueFill]) -> Decimal:
-    return sum((f.base_size if f.side is Side.BUY else -f.base_size for f in trades), ZERO)
+def _net_bought(trades: Iterable[Fill]) -> Decimal:
+    return sum((fill.signed_size for fill in trades), ZERO)
 
 
 def _given(d: Desk, product_id: str) -> Decimal:
     """What positions of a book that is being rebuilt were given and not cut by."""
-    currency = product_id.partition("-")[0]
-    cuts = (f.size for f in d.book.flows.values() if f.kind == "external_reduction" and f.currency == currency)
-    return sum((p.bought_size for p in d.book.positions.values() if p.product_id == product_id), ZERO) + sum(cuts, ZERO)
+    bought = sum((p.bought_size for p in d.book.positions.values() if p.product_id == product_id), ZERO)
+    return bought + sum((cut.size for cut in _cuts(d, product_id)), ZERO)
 
 
 def _bought_without_row(d: Desk, product_id: str) -> Decimal:
     """What orders without a row have bought and not sold, of all that is in this book."""
     fills = (f for f in d.book.fills.values() if f.position_id is None and f.product_id == product_id)
-    return max(ZERO, sum((f.signed_size for f in fills), ZERO))
+    return max(ZERO, _net_bought(fills))
 
 
 def _cut_since(d: Desk, product_id: str, since_s: float) -> Decimal:
     """What balances have cut since then: they show a sale at once, a listing may lag behind."""
-    currency = product_id.partition("-")[0]
-    flows = (f for f in d.book.flows.values() if f.kind == "external_reduction" and f.currency == currency)
-    return -sum((f.size for f in flows if f.cause != NO_ROW and f.at_s >= since_s), ZERO)
+    cuts = (flow for flow in _cuts(d, product_id) if flow.cause != NO_ROW and flow.at_s >= since_s)
+    return -sum((cut.size for cut in cuts), ZERO)
+
+
+def _cuts(d: Desk, product_id: str) -> Iterator[Flow]:
+    """By how much positions were cut because coins had left; sizes are negative."""
+    currency = _base(product_id)
+    return (f for f in d.book.flows.values() if f.kind == "external_reduction" and f.currency == currency)
+
+
+def _base(product_id: str) -> str:
+    return product_id.partition("-")[0]
 
 
 def recall_rowless(d: Desk) -> None:
@@ -77,27 +83,16 @@ def recall_rowless(d: Desk) -> None:
     for flow in d.book.flows.values():
         if flow.kind == "adoption" or flow.cause == NO_ROW:
             settled[flow.currency] = max(flow.at_s, settled.get(flow.currency, 0.0))
-    trades: dict[str, list[VenueFill]] = {}
+    trades: dict[str, list[Fill]] = {}
     for fill in d.book.fills.values():
-        newer = fill.at_s > settled.get(fill.product_id.partition("-")[0], 0.0)
-        if newer and fill.kind not in UNDOING and _without_row(d, fill.venue_order_id, fill.product_id):
-            trades.setdefault(fill.product_id, []).append(
-                VenueFill(
-                    entry_id=fill.entry_id,
-                    trade_id=fill.trade_id,
-                    venue_order_id=fill.venue_order_id,
-                    product_id=fill.product_id,
-                    side=fill.side,
-                    price=fill.price,
-                    base_size=fill.base_size,
-                    fee_usd=fill.fee_usd,
-                    liquidity=fill.liquidity,
-                    trade_time_s=fill.at_s,
-                    kind=fill.kind,
-                )
-            )
+        if fill.at_s > settled.get(_base(fill.product_id), 0.0) and _is_rowless(d, fill, fill.product_id):
+            trades.setdefault(fill.product_id, []).append(fill)
     # What was sold beyond that was judged when it was booked; positions opened since then have nothing to do with it.
-    d.rowless = {name: told for name, told in trades.items() if _net_bought(told) > ZERO}
+    d.rowless = {name: made for name, made in trades.items() if _net_bought(made) > ZERO}
+
+
+def _is_rowless(d: Desk, fill: Fill, product_id: str) -> bool:
+    return fill.kind not in UNDOING and _without_row(d, fill.venue_order_id, product_id)
 
 
 def _without_row(d: Desk, venue_order_id: str | None, product_id: str) -> bool:
