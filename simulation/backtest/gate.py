@@ -9,7 +9,6 @@ trades), in percent of the equity at the start.
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from attrs import frozen
 from simulation.backtest.data import generated
 from simulation.backtest.engine import Backtest
 from simulation.backtest.report import InvalidResultError, Run, summary
+from simulation.work_tree import marked_commit
 
 SEED = 42
 PASS_S_MAX = 7 * 86_400.0
@@ -40,20 +40,7 @@ class Finding:
 
 def commit(root: Path) -> str:
     """The checked-out commit, with "+changes" when the tree differs from it; "unknown" without git."""
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+changes" if changed.stdout.strip() else "")
+    return marked_commit(root, mark="+changes")
 
 
 def write_stamp(folder: Path, root: Path, configs: Mapping[str, str]) -> None:

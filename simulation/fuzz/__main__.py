@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from simulation.fuzz.campaign import Failure, Tally
 from simulation.fuzz.play import play
 from simulation.fuzz.schedule import Schedule, long, short
 from simulation.fuzz.shrink import describe, shrink, timeline
+from simulation.work_tree import marked_commit
 from trading.protections import PROTECTIONS, Protections
 
 
@@ -218,22 +218,7 @@ def _line(text: str) -> None:
 
 def commit() -> str:
     """The commit that plays, with + when the tree differs from it; "unknown" without git."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=True
-        )
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    return marked_commit(Path(__file__).parent, mark="+", short=True)
 
 
 if __name__ == "__main__":
