@@ -46,8 +46,7 @@ def run_bot(plan: RunPlan, view: View) -> int:
 def _refused(view: View, error: StartRefused | VenueError) -> int:
     view.event("refused", str(error))
     sys.stderr.write(f"run.py: {error}\n")
-    if not sys.stderr.isatty() and (
-        urls := alert_urls()
-    ):  # a service manager does not repeat it, and no guardian misses its beat
+    # A service manager does not repeat it, and no guardian misses its beat.
+    if not sys.stderr.isatty() and (urls := alert_urls()):
         notify_now(urls, "critical", "Bulkhead was not started", str(error))
     return error.code if isinstance(error, StartRefused) else UNSAFE

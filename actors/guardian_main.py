@@ -15,6 +15,8 @@ from telemetry import log
 
 LOCK = "guardian.lock"
 LOOP_S = 0.1
+LOOK_S = 1.0
+"""How often a guardian of its own asks whether another data dir lies there now."""
 SETTLE_S = 2.0
 """A starting bot needs both cores: what is big is imported a moment later, long before this process could have to act."""
 
@@ -48,9 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     while (known := recall(said.data_dir)) is None:
         time.sleep(0.5)
     guardian = Guardian(known[0], said.run, stays=said.stays)
+    look_at = 0.0
     while guardian.exit_code is None:
         guardian.step()
-        if said.stays and (last := recall(said.data_dir)) is not None:
+        if said.stays and time.monotonic() >= look_at and (last := recall(said.data_dir)) is not None:
+            look_at = time.monotonic() + LOOK_S
             if began_anew(known, last):  # a sweep for what was there before goes on in its thread
                 guardian.close()
                 guardian = Guardian(last[0], 0, stays=True)

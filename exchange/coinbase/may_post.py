@@ -6,8 +6,9 @@ before the bytes leave (protocol section 2).
     exit         kill, drain, product
     flatten      drain, product; and it is an IOC
 
-All of them: bound to this gateway incarnation, now < send_by, a key of this data dir's account, and a body that cannot rest for ever nor break its
-product's increments and minima. Entries: a quote that is young enough. The budget is the machine's to spend, at dispatch.
+All of them: bound to this gateway incarnation, now < send_by, a key of this data dir's account, and a body that cannot rest
+for ever nor break its product's increments and minima. Entries: a quote that is young enough. The budget is the machine's to
+spend, at dispatch.
 """
 
 from __future__ import annotations

@@ -32,6 +32,14 @@ def candles() -> Candles:
     return Candles(MarketView("BTC-USD", TriggerSettings(), (60, 300, 3600)), LIMITS)
 
 
+def calm_candles(volume: float):
+    """Thirty bars at 100."""
+    one = candles()
+    for n in range(30):
+        one.add(bar(100, T0 + n * 300, volume=volume))
+    return one
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -61,9 +69,7 @@ def test_a_stale_candle_that_repeats_moves_nothing():
 
 
 def test_one_bar_far_off_without_volume_is_held_back_and_forgotten():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     assert one.add(bar(80, T0 + 30 * 300, volume=0.5)) == 0
     assert one.refused == OUTLIER
     assert one.view.move.close == 100
@@ -73,24 +79,18 @@ def test_one_bar_far_off_without_volume_is_held_back_and_forgotten():
 
 
 def test_a_spike_in_a_wick_without_volume_is_held_back_too():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     assert one.add(bar(100, T0 + 30 * 300, high=130, volume=0.5)) == 0
     assert one.refused == OUTLIER
 
 
 def test_a_crash_with_volume_confirms_itself():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     assert one.add(bar(85, T0 + 30 * 300, open_=100, volume=80)) & MOVE
 
 
 def test_three_bars_that_agree_confirm_each_other_and_all_are_taken():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     assert [one.add(bar(price, T0 + (30 + n) * 300, volume=0.5)) for n, price in enumerate((85, 85.5, 85.2))] == [
         0,
         0,
@@ -101,17 +101,13 @@ def test_three_bars_that_agree_confirm_each_other_and_all_are_taken():
 
 
 def test_where_nothing_was_ever_traded_a_jump_without_volume_is_held_back_too():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=0.0))
+    one = calm_candles(volume=0.0)
     assert one.add(bar(150, T0 + 30 * 300, volume=0.0)) == 0
     assert one.refused == OUTLIER
 
 
 def test_volume_confirms_what_was_held_back_before_it_and_both_are_taken():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     assert one.add(bar(85, T0 + 30 * 300, volume=0.5)) == 0
     assert one.add(bar(82, T0 + 31 * 300, volume=80)) & MOVE
     assert (one.view.move.close, one.view.move.count) == (82, 32)
@@ -119,18 +115,14 @@ def test_volume_confirms_what_was_held_back_before_it_and_both_are_taken():
 
 
 def test_volume_behind_another_price_confirms_itself_and_not_what_was_held_back():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     assert one.add(bar(60, T0 + 30 * 300, volume=0.5)) == 0
     assert one.add(bar(88, T0 + 31 * 300, volume=80)) & MOVE
     assert one.view.move.lowest_36 == 88, "the bad tick is in no indicator"
 
 
 def test_wicks_to_both_sides_confirm_nothing():
-    one = candles()
-    for n in range(30):
-        one.add(bar(100, T0 + n * 300, volume=10))
+    one = calm_candles(volume=10)
     for n, (close, high, low) in enumerate(((101, 115, 100), (99, 100, 85), (101, 115, 100), (99, 100, 85)), 30):
         assert one.add(bar(close, T0 + n * 300, open_=100, high=high, low=low, volume=0.5)) == 0
 

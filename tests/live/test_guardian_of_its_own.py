@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import evolve
@@ -31,12 +33,21 @@ def begin(folder: Path, number: int, state: str) -> None:
     remember(evolve(plan, tag="abcd"))
 
 
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "actors.guardian_main", "--data-dir", str(folder), "--stays"]
+    guardian = subprocess.Popen(command, cwd=ROOT)
+    try:
+        yield
+    finally:
+        guardian.kill()
+        guardian.wait()
+
+
 def test_a_data_dir_that_was_cleared_away_and_began_anew_with_run_1_is_guarded(tmp_path):
     begin(tmp_path, 7, "ready")
-    command = [sys.executable, "-m", "actors.guardian_main", "--data-dir", str(tmp_path), "--stays"]
-    guardian = subprocess.Popen(command, cwd=ROOT)
     fence = tmp_path / "run" / "guardian.fence"
-    try:
+    with guarded(tmp_path):
         eventually(fence.exists, patience_s=15.0)
         assert json.loads(fence.read_text()) == {"run": 7}
         for path in tmp_path.iterdir():
@@ -44,9 +55,6 @@ def test_a_data_dir_that_was_cleared_away_and_began_anew_with_run_1_is_guarded(t
         begin(tmp_path, 1, "ready")
         eventually(fence.exists, patience_s=10.0)
         assert json.loads(fence.read_text()) == {"run": 1}
-    finally:
-        guardian.kill()
-        guardian.wait()
 
 
 def test_a_data_dir_that_began_anew_under_the_very_number_that_was_guarded_is_guarded(tmp_path):
@@ -54,17 +62,12 @@ def test_a_data_dir_that_began_anew_under_the_very_number_that_was_guarded_is_gu
     begin(tmp_path, 1, "stopped")
     said = json.loads((tmp_path / "run" / "main.json").read_text())
     (tmp_path / "run" / "main.json").write_text(json.dumps({**said, "started": said["started"] - 500}))
-    command = [sys.executable, "-m", "actors.guardian_main", "--data-dir", str(tmp_path), "--stays"]
-    guardian = subprocess.Popen(command, cwd=ROOT)
     fence = tmp_path / "run" / "guardian.fence"
     log = tmp_path / "logs" / "guardian.jsonl"
-    try:
+    with guarded(tmp_path):
         eventually(lambda: log.exists() and "stopped in good order" in log.read_text(), patience_s=15.0)
         for path in tmp_path.iterdir():
             shutil.rmtree(path)
         begin(tmp_path, 1, "ready")
         eventually(fence.exists, patience_s=10.0)
         assert json.loads(fence.read_text()) == {"run": 1}
-    finally:
-        guardian.kill()
-        guardian.wait()

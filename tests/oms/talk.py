@@ -19,6 +19,7 @@ from trading.messages.orders import (
     OrderStyle,
     OutcomeKind,
     PlaceOrder,
+    Query,
     QueryKind,
     VenueFill,
     VenueOrder,
@@ -60,6 +61,17 @@ def quiet_venue(host: Host, *balances: Balance):
             )
             return [page_of(message, *(held if message.kind is QueryKind.BALANCES else ()), now=host.boot_s)]
         return []
+
+    return answer
+
+
+def telling_venue(host: Host, orders: tuple, fills: tuple, balances: tuple):
+    """Answers each question with the same listing of its kind."""
+    told = {QueryKind.ORDERS: orders, QueryKind.FILLS: fills, QueryKind.BALANCES: balances}
+
+    def answer(send):
+        message = send.message
+        return [page_of(message, *told[message.kind], now=host.boot_s)] if isinstance(message, Query) else []
 
     return answer
 

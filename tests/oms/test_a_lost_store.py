@@ -12,6 +12,7 @@ from tests.oms.talk import (
     HELD,
     lost_store,
     quiet_venue,
+    telling_venue,
 )
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
@@ -37,12 +38,18 @@ def test_a_lost_store_means_more_caution_never_less() -> None:
     assert host.last(Refused).code == "per_symbol_cooldown"
 
 
-def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
+def readopted(balances: tuple[Balance, ...]) -> tuple[Host, tuple, tuple]:
+    """A lost book's position is adopted by what the account holds: (host, the orders listed, the fills made)."""
     host, shown, made = lost_store(adopt=True)
-    host.reconcile(orders=shown, balances=HELD)
+    host.reconcile(orders=shown, balances=balances)
     host.run(2.0)
     host.answer_query(QueryKind.FILLS, *made)
-    host.run(32.0, answer=quiet_venue(host, *HELD))
+    host.run(32.0, answer=quiet_venue(host, *balances))
+    return host, shown, made
+
+
+def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
+    host, _, _ = readopted(HELD)
     position = host.book.positions[0]
     assert (position.booked_size, position.average_price, position.stop_price) == (D(1), D(100), D(94))
     assert host.book.foreign == ()
@@ -303,21 +310,13 @@ def test_a_copy_of_the_store_that_is_days_old_asks_for_all_orders_since_then() -
 
 
 def test_an_exit_that_is_listed_after_its_position_was_rebuilt_is_not_made_good_with_the_owners_coins() -> None:
-    host, shown, made = lost_store(adopt=True)
-    host.reconcile(orders=shown, balances=account("2", "9899.5"))
-    host.run(2.0)
-    host.answer_query(QueryKind.FILLS, *made)
-    host.run(32.0, answer=quiet_venue(host, *account("2", "9899.5")))
+    host, shown, made = readopted(account("2", "9899.5"))
     assert host.book.positions[0].booked_size == D(1)
     sale = evolve(shown[0], venue_order_id="v9", client_order_id="bh-abcd-late", side=Side.SELL)
     sold = evolve(made[0], venue_order_id="v9", entry_id="e9", trade_id="t9", side=Side.SELL, price=D(95))
-    told = {QueryKind.ORDERS: (*shown, sale), QueryKind.FILLS: (*made, sold), QueryKind.BALANCES: account("1", "9994")}
-
-    def answer(send):
-        kind = getattr(send.message, "kind", None)
-        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
-
-    host.run(20.0, answer=answer)
+    host.run(
+        20.0, answer=telling_venue(host, orders=(*shown, sale), fills=(*made, sold), balances=account("1", "9994"))
+    )
     assert host.book.positions == ()
 
 
@@ -358,11 +357,7 @@ def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_p
 
 def test_a_late_sale_whose_loss_two_balance_passes_have_cut_already_cuts_nothing_again() -> None:
     """Half of a rebuilt position was sold by an order on its way; the balance told it before the listing did."""
-    host, shown, made = lost_store(adopt=True)
-    host.reconcile(orders=shown, balances=HELD)
-    host.run(2.0)
-    host.answer_query(QueryKind.FILLS, *made)
-    host.run(32.0, answer=quiet_venue(host, *HELD))
+    host, shown, made = readopted(HELD)
     assert host.book.positions[0].booked_size == D(1)
     sold_s = host.now.venue_s
     host.run(70.0, answer=quiet_venue(host, *account("0.5", "9947")))
@@ -377,17 +372,15 @@ def test_a_late_sale_whose_loss_two_balance_passes_have_cut_already_cuts_nothing
         base_size=D("0.5"),
         trade_time_s=sold_s,
     )
-    told = {
-        QueryKind.ORDERS: (*shown, evolve(sale, base_size=D("0.5"))),
-        QueryKind.FILLS: (*made, sold),
-        QueryKind.BALANCES: account("0.5", "9947"),
-    }
-
-    def answer(send):
-        kind = getattr(send.message, "kind", None)
-        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
-
-    host.run(40.0, answer=answer)
+    host.run(
+        40.0,
+        answer=telling_venue(
+            host,
+            orders=(*shown, evolve(sale, base_size=D("0.5"))),
+            fills=(*made, sold),
+            balances=account("0.5", "9947"),
+        ),
+    )
     assert host.machine.desk.book.find(None, "v9") is not None
     assert [p.booked_size for p in host.book.positions] == [D("0.5")]
     assert host.book.foreign == ()
@@ -413,24 +406,18 @@ def test_a_restart_between_purchase_and_sale_of_orders_without_a_row_cuts_no_pos
 
 def test_a_late_sale_that_was_missing_from_the_balance_at_the_rebuilding_cuts_nothing() -> None:
     """The account held half of what was bought, so half was adopted; then the sale of the other half is listed."""
-    host, shown, made = lost_store(adopt=True)
-    host.reconcile(orders=shown, balances=account("0.5", "9947"))
-    host.run(2.0)
-    host.answer_query(QueryKind.FILLS, *made)
-    host.run(32.0, answer=quiet_venue(host, *account("0.5", "9947")))
+    host, shown, made = readopted(account("0.5", "9947"))
     assert [p.booked_size for p in host.book.positions] == [D("0.5")]
     half = {"venue_order_id": "v9", "side": Side.SELL, "base_size": D("0.5")}
-    told = {
-        QueryKind.ORDERS: (*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.5"), **half)),
-        QueryKind.FILLS: (*made, evolve(made[0], entry_id="e9", trade_id="t9", **half)),
-        QueryKind.BALANCES: account("0.5", "9947"),
-    }
-
-    def answer(send):
-        kind = getattr(send.message, "kind", None)
-        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
-
-    host.run(40.0, answer=answer)
+    host.run(
+        40.0,
+        answer=telling_venue(
+            host,
+            orders=(*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.5"), **half)),
+            fills=(*made, evolve(made[0], entry_id="e9", trade_id="t9", **half)),
+            balances=account("0.5", "9947"),
+        ),
+    )
     assert host.machine.desk.book.find(None, "v9") is not None
     assert [p.booked_size for p in host.book.positions] == [D("0.5")]
     assert host.book.foreign == ()
@@ -438,26 +425,20 @@ def test_a_late_sale_that_was_missing_from_the_balance_at_the_rebuilding_cuts_no
 
 def test_what_a_rebuilt_position_has_sold_itself_does_not_excuse_a_late_sale() -> None:
     """The owner has a BTC. Our new exit sold four tenths of the adopted one, an order of the lost book the other six."""
-    host, shown, made = lost_store(adopt=True)
-    host.reconcile(orders=shown, balances=account("2", "9899.5"))
-    host.run(2.0)
-    host.answer_query(QueryKind.FILLS, *made)
-    host.run(32.0, answer=quiet_venue(host, *account("2", "9899.5")))
+    host, shown, made = readopted(account("2", "9899.5"))
     host.tell(exit_order(host, host.book.positions[0].position_id, "0.4", "95"))
     exit_ = host.last(PlaceOrder)
     host.tell(outcome(exit_, OutcomeKind.ACCEPTED, "v5"), update(exit_, "v5", "filled", "0.4", "95"))
     sold = fill(exit_, "v5", "e5", "0.4", "95", at_s=host.now.venue_s)
     rest = {"venue_order_id": "v9", "side": Side.SELL, "base_size": D("0.6")}
-    told = {
-        QueryKind.ORDERS: (*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.6"), **rest)),
-        QueryKind.FILLS: (*made, sold, evolve(made[0], entry_id="e9", trade_id="t9", **rest)),
-        QueryKind.BALANCES: account("1", "9994"),
-    }
-
-    def answer(send):
-        kind = getattr(send.message, "kind", None)
-        return [page_of(send.message, *told[kind], now=host.boot_s)] if isinstance(send.message, Query) else []
-
-    host.run(40.0, answer=answer)
+    host.run(
+        40.0,
+        answer=telling_venue(
+            host,
+            orders=(*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.6"), **rest)),
+            fills=(*made, sold, evolve(made[0], entry_id="e9", trade_id="t9", **rest)),
+            balances=account("1", "9994"),
+        ),
+    )
     assert host.machine.desk.book.find(None, "v9") is not None
     assert host.book.positions == ()
