@@ -17,7 +17,7 @@ from actors.host import MachineHost
 from actors.near import NearTree
 from actors.notes import People
 from actors.plan import RunPlan
-from actors.record import RunRecord, count, print_tree
+from actors.record import RunRecord, count, tree_lines
 from actors.requests import Requests
 from actors.views import View
 from actors.words import StoreParked, tree_state
@@ -89,8 +89,8 @@ class Conducting:
         self._compare(state)
         self.give(state)
         self.view.tick(state.children)
-        if show:
-            print_tree(snapshot)
+        for line in tree_lines(snapshot) if show else ():
+            self.view.event("tree", line)
 
     def _root_gone(self, tree: Tree) -> None:
         if self._told_root:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 
@@ -33,10 +32,8 @@ def count(counts: Counter[str], noted: Noted) -> None:
     counts["denied"] += bool(noted.values.get("denied"))
 
 
-def print_tree(snapshot: TreeSnapshot) -> None:
-    for row in snapshot.children:
-        mailbox = f"mailbox {row.mailbox_age_s:.3f} s"
-        print(
-            f"{row.id:<20} {row.state:<10} pid {row.pid or '-':<8} restarts {row.restarts}  {mailbox}", file=sys.stderr
-        )
-    sys.stderr.flush()
+def tree_lines(snapshot: TreeSnapshot) -> list[str]:
+    return [
+        f"{row.id:<20} {row.state:<10} pid {row.pid or '-':<8} restarts {row.restarts}  mailbox {row.mailbox_age_s:.3f} s"
+        for row in snapshot.children
+    ]

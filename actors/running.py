@@ -64,6 +64,7 @@ def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
             run_number=plan.run_number,
             listeners=LISTENERS,
             keep_fds=(lock.fileno(),),
+            output=plan.data_dir / "logs" / "tree.err",
         )
         conducting.attach(tree)
     except Exception as error:  # whatever it was, nothing of it is left running, and the venue is swept

@@ -80,7 +80,12 @@ class Tree:
     """A running tree. Made by `start`."""
 
     def __init__(
-        self, spec: SupervisorSpec, folder: Folder, settings: Callable[[Any], Settings], keep_fds: frozenset[int]
+        self,
+        spec: SupervisorSpec,
+        folder: Folder,
+        settings: Callable[[Any], Settings],
+        keep_fds: frozenset[int],
+        output: str,
     ) -> None:
         self.spec = spec
         self.folder = str(folder.path)
@@ -113,7 +118,7 @@ class Tree:
                 )
             }
 
-        self._base = UnixBase(self.folder, letters, keep_fds)
+        self._base = UnixBase(self.folder, letters, keep_fds, output)
         self._transport: MainTransport = self._base.transport
         self._transport.on_bell = lambda: self._transport.deliver(None)  # ends the turn of the thread that receives
         self.admin_pid = self._base.admin_pid
@@ -438,6 +443,7 @@ def start(
     run_number: int = 0,
     listeners: Iterable[str] = (),
     keep_fds: Iterable[int] = (),
+    output: str | os.PathLike[str] = "",
 ) -> Tree:
     """Start a tree; every child is ready when this returns.
 
@@ -447,6 +453,7 @@ def start(
     - run_number: first half of every incarnation.
     - listeners: child ids that get a `TreeSnapshot` every second and on change.
     - keep_fds: descriptors that every process of the tree inherits, for instance of an instance lock.
+    - output: a file for what processes of the tree print, dying words among it; default: where this program prints.
 
     :raises ValueError: a spec or option that cannot work, before any process exists.
     :raises SupervisorError: start_failed, with the child's id and its traceback; nothing is left running.
@@ -468,7 +475,7 @@ def start(
 
     tree = None
     try:
-        tree = Tree(spec, home, settings, frozenset(keep_fds))
+        tree = Tree(spec, home, settings, frozenset(keep_fds), os.fspath(output))
         tree._await_boot()
     except BaseException:  # also a Ctrl-C meanwhile: nothing may stay behind
         if tree is not None:

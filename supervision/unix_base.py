@@ -87,8 +87,19 @@ def own_signals() -> None:
     faulthandler.enable(2)
 
 
-def own_streams() -> None:
-    """Plain text streams on descriptors 1 and 2, whatever the starting program had put in their place."""
+def own_streams(output: str) -> None:
+    """Plain text streams on descriptors 1 and 2, whatever the starting program had put in their place.
+
+    - output: a file that takes both; "": where the starting program writes. Its terminal may be stopped, and then hold up who dies.
+    """
+    if output:
+        try:
+            file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:
+            file = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.close(file)
     _kept_alive.extend((sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
     for name, fd in (("stdout", 1), ("stderr", 2)):
         try:
@@ -300,22 +311,20 @@ def fill_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
 
 
-def run_admin(
-    base: UnixBase, starter: Any, endpoint: Endpoint, letters: dict[str, Any], keep_fds: frozenset[int], parent_pid: int
-) -> None:
+def run_admin(base: UnixBase, starter: Any, endpoint: Endpoint, parent_pid: int) -> None:
     """The life of the admin's process. Never returns."""
     status = EXIT_FAILED
     try:
         base.transport.forget()
-        birth({endpoint.listener.fileno(), *keep_fds}, parent_pid, "admin")
-        own_streams()
+        birth({endpoint.listener.fileno(), *base.keep_fds}, parent_pid, "admin")
+        own_streams(base.output)
         own_signals()
         gc.freeze()  # what is inherited stays where it is, in pages that are shared
         transport = UnixTransport(endpoint)
         admin = UnixAdmin(transport, transport.myAddress, base.capabilities, None, None)
         admin.addrOfStarter, admin.asLogger = starter, address_at(f"{endpoint.folder}/.no-logger")
-        admin.init_parent(keep_fds)
-        admin.letters = letters
+        admin.init_parent(base.keep_fds)
+        admin.letters = base.letters
         transport.post(starter, EndpointConnected(0))
         admin.run()
         status = 0
@@ -349,10 +358,11 @@ class UnixBase(multiprocessCommon):  # type: ignore[misc]
     """One actor system in `folder` (0700, ours alone). `letters` makes, from main's address, the first messages: dotted class -> letter."""
 
     def __init__(
-        self, folder: str, letters: Callable[[Any], dict[str, Any]], keep_fds: frozenset[int] = frozenset()
+        self, folder: str, letters: Callable[[Any], dict[str, Any]], keep_fds: frozenset[int], output: str
     ) -> None:
         thesplog_control(logging.CRITICAL + 1, False, 0)
         self.keep_fds = keep_fds
+        self.output = output
         self.admin_pid = 0
         key = secrets.token_bytes(32)
         path = f"{folder}/{secrets.token_hex(6)}"
@@ -391,7 +401,7 @@ class UnixBase(multiprocessCommon):  # type: ignore[misc]
             )  # threads of the program stay behind; the child uses none of them
             pid = os.fork()
         if pid == 0:
-            run_admin(self, addrOfStarter, endpoint, self.letters, self.keep_fds, me)
+            run_admin(self, addrOfStarter, endpoint, me)
         endpoint.listener.close()
         self.admin_pid = pid
         answer = self.transport.run(None, timedelta(seconds=5))

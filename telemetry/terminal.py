@@ -1,7 +1,7 @@
 """What the main process shows: a live picture on a terminal, plain lines in a pipe, JSON lines for programs.
 
 Main calls `event` for what it does itself and `tick` with each tree snapshot; a thread of the view's own asks the
-operator for the rest, so that a slow terminal or a dead operator never holds the bot up.
+operator for the rest, and an outlet writes, so that neither a stopped terminal nor a dead operator holds the bot up.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import IO, Any, Protocol, cast
 
 from rich.console import Console
 from rich.live import Live
 
 from telemetry.client import NobodyThereError, OperatorClient, RefusedError
+from telemetry.outlet import Outlet, outlet_on
 from telemetry.view import Local, decision_text, draw, usd
 
 POLL_S = 0.25
 HEARTBEAT_S = 10.0
+LAST_WORDS_S = 2.0
+"""How long a process that has ended waits for a reader."""
+BEHIND_BYTES = 65_536
 
 
 class View(Protocol):
@@ -128,18 +132,29 @@ class _Watcher:
 
 
 class PlainView(_Watcher):
-    """One line per event, a heartbeat each 10 s. Bytes that a closed pipe refuses are nobody's problem."""
+    """One line per event, a heartbeat each 10 s."""
 
-    def __init__(self, data_dir: Path, out: TextIO | None = None) -> None:
+    def __init__(self, data_dir: Path, out: Outlet | None = None) -> None:
         super().__init__(data_dir)
-        self.out = out or sys.stdout
+        self.out = out or outlet_on(sys.stdout)
         self.next_heartbeat = time.monotonic() + HEARTBEAT_S
+        self.not_shown = 0
+        """Lines that were refused since the last one was taken: nobody reads."""
+        self._turn = threading.Lock()
 
     def line(self, kind: str, text: str) -> None:
-        try:
-            print(f"{time.strftime('%H:%M:%S', time.gmtime())}Z  {kind:<9}  {text}", file=self.out, flush=True)
-        except (OSError, ValueError):
-            self.out = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
+        self.show(self.plain(kind, text))
+
+    def plain(self, kind: str, text: str) -> str:
+        return f"{time.strftime('%H:%M:%S', time.gmtime())}Z  {kind:<9}  {text}"
+
+    def show(self, line: str) -> None:
+        """One line of main or of the view's thread, whole."""
+        with self._turn:
+            if self.not_shown:
+                line = f"{self.plain('view', f'{self.not_shown} lines were not shown: nobody read them')}\n{line}"
+            taken = self.out.offer(f"{line}\n")
+            self.not_shown = 0 if taken else self.not_shown + 1
 
     def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:  # noqa: ARG002
         self.line(kind, text)
@@ -172,38 +187,31 @@ class PlainView(_Watcher):
         self._end()
         for text in lines:
             self.line("stopped", text)
+        self.out.drain(LAST_WORDS_S)
 
 
 class JsonView(PlainView):
     """One JSON object per line; the last one is the summary of DESIGN section 8."""
 
-    def line(self, kind: str, text: str) -> None:
-        self.emit({"kind": kind, "text": text})
+    def plain(self, kind: str, text: str) -> str:
+        return self.as_json({"kind": kind, "text": text})
 
-    def emit(self, record: Mapping[str, Any]) -> None:
-        try:
-            print(
-                json.dumps({"at_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}),
-                file=self.out,
-                flush=True,
-            )
-        except (OSError, ValueError):
-            self.out = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- kept until the process ends
+    def as_json(self, record: Mapping[str, Any]) -> str:
+        return json.dumps({"at_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record})
 
     def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:
-        self.emit({"kind": kind, "text": text, "values": {key: str(value) for key, value in values.items()}})
+        told = {key: str(value) for key, value in values.items()}
+        self.show(self.as_json({"kind": kind, "text": text, "values": told}))
 
     def on_record(self, record: Mapping[str, Any]) -> None:
-        self.emit(record)
+        self.show(self.as_json(record))
 
     def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None:
         self._end()
         for text in lines:
             self.line("stopped", text)
-        try:
-            print(json.dumps(dict(summary)), file=self.out, flush=True)
-        except (OSError, ValueError):
-            return
+        self.show(json.dumps(dict(summary)))
+        self.out.drain(LAST_WORDS_S)
 
 
 class LiveView(_Watcher):
@@ -211,7 +219,8 @@ class LiveView(_Watcher):
 
     def __init__(self, data_dir: Path, scenario: str = "") -> None:
         super().__init__(data_dir)
-        self.console = Console()
+        self.out = outlet_on(sys.stdout)
+        self.console = Console(file=cast("IO[str]", self.out))
         self.local = Local(scenario=scenario, data_dir=str(data_dir), started_s=time.time())
         self.picture: Mapping[str, Any] | None = None
         self.live = Live(
@@ -253,19 +262,15 @@ class LiveView(_Watcher):
             del reason
 
     def _redraw(self) -> None:
-        try:
+        if self.out.waiting_bytes < BEHIND_BYTES:  # a stopped terminal is shown the newest picture, not all of them
             self.live.update(draw(self.picture, self.local, self.console.height, self.console.width), refresh=True)
-        except (OSError, ValueError):  # the terminal has closed; the bot goes on
-            self.stopped.set()
 
     def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None:  # noqa: ARG002
         self._end()
-        try:
-            self.live.stop()
-            for text in lines:
-                self.console.print(text, highlight=False, markup=False)
-        except (OSError, ValueError):
-            return
+        self.live.stop()
+        for text in lines:
+            self.console.print(text, highlight=False, markup=False)
+        self.out.drain(LAST_WORDS_S)
 
 
 def record_text(record: Mapping[str, Any]) -> str:

@@ -45,7 +45,8 @@ class Bot:
 
     # ---- life --------------------------------------------------------------------------------------------------------
 
-    def start(self, *args: str, env: dict[str, str] | None = None) -> Bot:
+    def start(self, *args: str, env: dict[str, str] | None = None, prints_to: int | None = None) -> Bot:
+        """`prints_to`: a descriptor for both its streams instead of files, which then stay empty."""
         self.runs += 1
         command = [sys.executable, str(ROOT / "tests/live/launch.py"), "--data-dir", str(self.data_dir), *args]
         for key, value in self.options.items():
@@ -56,7 +57,12 @@ class Bot:
         self.out = self.data_dir / f"out.{self.runs}"
         with self.out.open("wb") as out, (self.data_dir / f"err.{self.runs}").open("wb") as err:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=out, stderr=err, start_new_session=True, env={**os.environ, **(env or {})}
+                command,
+                cwd=ROOT,
+                stdout=out if prints_to is None else prints_to,
+                stderr=err if prints_to is None else prints_to,
+                start_new_session=True,
+                env={**os.environ, **(env or {})},
             )
         self.started_s = time.monotonic()
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ import urllib.request
 import pytest
 
 from telemetry.client import page_of
+from telemetry.terminal import LAST_WORDS_S
 from tests.live.harness import RESTING, Bot, hold_something, rest_something
 from tests.support import eventually
 
@@ -92,6 +94,33 @@ def test_a_stop_while_root_hangs_still_cancels_everything_and_ends_in_time(tmp_p
         assert {left[order["client_order_id"]] for order in resting} <= {"CANCELLED", "FILLED"}
         assert all("guardian" in line or "exchange.simulator" in line for line in bot.processes().values())
     finally:
+        bot.clean_up()
+
+
+def test_a_bot_whose_output_nobody_reads_trades_crashes_and_stops_as_any_other(tmp_path):
+    reader, writer = os.pipe()  # as a terminal after Ctrl-S, a pager that waits, a log collector that hangs
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while os.write(writer, b"." * 64):
+            pass
+    os.set_blocking(writer, True)
+    bot = Bot(tmp_path, *RESTING)
+    try:
+        bot.start(prints_to=writer).ready()
+        rest_something(bot)
+        first = bot.pid("risk")
+        os.kill(first, signal.SIGSEGV)  # a native crash has dying words
+        eventually(lambda: bot.pid("risk") not in (0, first), patience_s=10.0)
+        asked_s = time.monotonic()
+        bot.send(signal.SIGTERM)
+        assert bot.wait(20.0) == 0
+        assert time.monotonic() - asked_s <= (STOP_S_MAX + LAST_WORDS_S) * bot.slack()
+        assert "Segmentation fault" in (tmp_path / "logs" / "tree.err").read_text()
+        assert [order for order in bot.ledger() if order["status"] == "OPEN"] == []
+    finally:
+        os.close(reader)
+        os.close(writer)
         bot.clean_up()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import re
 import socket
 from decimal import Decimal as D
@@ -24,7 +23,6 @@ from telemetry.log import redact
 from telemetry.metrics import exposition
 from telemetry.page import make_app, serve
 from telemetry.read_model import ReadModel
-from telemetry.terminal import PlainView
 from telemetry.view import Local, draw
 from tests.telemetry.samples import NOW_S, book, everything, order, quote
 from trading.machine import Instant, Note
@@ -193,15 +191,6 @@ def test_the_view_shows_position_stop_order_denial_with_values_and_how_to_break_
 
 def test_an_unknown_order_is_shown_as_unknown() -> None:
     assert "unknown" in screen(told(("oms", book(n=2, orders=(order("UNKNOWN"),)))), 160, 44)
-
-
-def test_a_closed_pipe_never_stops_the_view(tmp_path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    view = PlainView(tmp_path, os.fdopen(writer, "w"))
-    for number in range(5):
-        view.event("started", f"line {number}")
-    view.close({}, ["bye"])
 
 
 def test_the_metrics_carry_state_exposure_and_roles() -> None:
