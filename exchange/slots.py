@@ -213,15 +213,17 @@ class SlotWriter:
                 renewed.append(product_id)
         return renewed
 
-    def lost(self) -> list[str]:
-        """A gap or a disconnect: prices stay readable (marks), but no quote counts as alive. Returns the products told."""
+    def lost(self, product_id: str = "") -> list[str]:
+        """A gap, a disconnect, or the lost book of one product: prices stay readable (marks), but no quote counts as alive.
+        Returns the products told.
+        """
         told = []
-        for product_id, slot in self._slots.items():
-            quote = slot.newest
+        for name in [product_id] if product_id else list(self._slots):
+            quote = self.newest(name)
             if quote is not None and quote.alive_boot_s != 0.0:
                 quote.alive_boot_s = 0.0
                 self.put(quote)
-                told.append(product_id)
+                told.append(name)
         return told
 
     def clear(self, product_id: str) -> None:

@@ -74,7 +74,9 @@ class SessionLimits:
     """Real seconds. silence_s_max: without a believed frame → reconnect. snapshot_s_max: when no snapshot has come for so long,
     the books that still lack one are asked for again (a hundred big ones take a while, one after another). resubscribe_s_min: between two attempts for one book. acknowledge_s_max: channels not confirmed by then are told.
     quotes_silence_s_max: without a frame that any quote could come of, whatever else comes → reconnect; often enough that
-    a venue which goes on so opens the breaker `feed_flaps`.
+    a venue which goes on so opens the breaker `feed_flaps`. book_silence_s_max: a book without an update for so long is asked for again,
+    and lost when no snapshot comes within snapshot_s_max: a subscription can end for one product alone. book_trails_s_max: a ticker
+    that disagrees with a book that has been silent for longer is believed instead of it.
     """
 
     silence_s_max: float = 5.0
@@ -82,6 +84,8 @@ class SessionLimits:
     resubscribe_s_min: float = 30.0
     acknowledge_s_max: float = 15.0
     quotes_silence_s_max: float = 90.0
+    book_silence_s_max: float = 60.0
+    book_trails_s_max: float = 5.0
 
 
 @define
@@ -95,6 +99,8 @@ class _Product:
     exchange_s: float = 0.0
     crossed_frames: int = 0
     asked_boot_s: float = 0.0
+    book_boot_s: float = 0.0
+    """When the newest level2 event of this product came."""
 
 
 class FeedSession:
@@ -245,7 +251,21 @@ class FeedSession:
             for state in self._products.values():
                 if not state.book.known and now_boot_s - state.asked_boot_s > self.limits.snapshot_s_max:
                     out += self._ask_again(state, now_boot_s, "no snapshot")
+        if self._books_wanted:
+            for state in self._products.values():
+                out += self._silent_book(state, now_boot_s)
         return out
+
+    def _silent_book(self, state: _Product, now_boot_s: float) -> list[Happening]:
+        """A quiet market answers with a snapshot; one whose subscription is gone for good must not look alive."""
+        silent_s = now_boot_s - state.book_boot_s
+        if not state.book.known or silent_s <= self.limits.book_silence_s_max:
+            return []
+        if state.asked_boot_s <= state.book_boot_s:
+            return self._ask_again(state, now_boot_s, f"no update for {silent_s:.0f} s")
+        if now_boot_s - state.asked_boot_s > self.limits.snapshot_s_max:
+            return self._book_lost(state, now_boot_s, f"no update for {silent_s:.0f} s, and no snapshot when asked")
+        return []
 
     @property
     def books_known(self) -> int:
@@ -326,7 +346,7 @@ class FeedSession:
                 self.counts["out_of_order"] += 1
                 continue
             state.last, state.volume_24h_base = Decimal(last), volume_base
-            if state.book.known:
+            if self._follows(state, bid_text, ask_text, received_boot_s):
                 out += self._book_quote(state, exchange_s, received_boot_s)
                 continue
             bid, ask = Decimal(bid_text), Decimal(ask_text)
@@ -350,6 +370,15 @@ class FeedSession:
             )
         return out
 
+    def _follows(self, state: _Product, bid: str, ask: str, received_boot_s: float) -> bool:
+        """Whether this product's book still follows the market whose ticker says `bid` and `ask`."""
+        book = state.book
+        if not book.known:
+            return False
+        if received_boot_s - state.book_boot_s <= self.limits.book_trails_s_max:
+            return True
+        return book.bids.best_price == float(bid) and book.asks.best_price == float(ask)
+
     def _ticker_batch(self, events: list[Any], exchange_s: float, received_boot_s: float) -> list[Happening]:  # noqa: ARG002
         for product_id, last in read_last_prices(events):
             state = self._products.get(product_id)
@@ -365,6 +394,7 @@ class FeedSession:
                 self.counts["unknown_products"] += 1
                 continue
             book = state.book
+            state.book_boot_s = received_boot_s
             if kind == "snapshot":
                 self.counts["snapshots"] += 1
                 self._snapshot_boot_s = received_boot_s
