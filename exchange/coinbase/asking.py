@@ -226,7 +226,7 @@ def _orders(query: Query, asker: Asker) -> list[VenueOrder]:
     return list(found.values())
 
 
-def refuse_cut_listing(statuses: Sequence[str], listed: Sequence[VenueOrder]) -> None:
+def refuse_cut_listing(statuses: Sequence[str], listed: Sequence[object]) -> None:
     """NoAnswerError for a listing of OPEN orders, of whomever, that is as long as the venue makes one: ours may be behind it."""
     if "OPEN" in statuses and len(listed) >= OPEN_LISTED_MAX:
         raise NoAnswerError(f"{len(listed)} OPEN orders: the venue's listing may end there")

@@ -25,7 +25,6 @@ from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.transport import Guard, TransportSettings, VenueSession, boot_s
 from trading.messages.control import OursListed, SweepOrdered, SweepReport
-from trading.messages.orders import VenueOrder, VenueStatus
 from trading.values import account_tag, is_ours
 
 BATCH = 100
@@ -51,7 +50,7 @@ _BUDGETS = BudgetSettings(private=Rate(per_s=4.0, burst=6.0), cancels=Rate(per_s
 
 @define
 class _Pass:
-    ours: dict[str, VenueOrder] = field(factory=dict)
+    ours: dict[str, str] = field(factory=dict)  # venue order id -> client order id
     complete: bool = True
     error: str = ""
     retry_after_s: float | None = None
@@ -87,22 +86,24 @@ class _Sweeper:
             for statuses in LISTINGS:
                 asker = self.asker(deadline)
                 params: dict[str, Any] = {"order_status": list(statuses), "limit": ORDERS_PER_PAGE}
-                orders: list[VenueOrder] = []
+                orders: list[wire_pages.OrderIds] = []
                 try:
-                    asker.pages("/orders/historical/batch", params, wire_pages.order_page, orders)
+                    asker.pages("/orders/historical/batch", params, wire_pages.ids_page, orders)
                     refuse_cut_listing(statuses, orders)
                 except NoAnswerError as error:
                     found.complete, found.error = False, str(error)
                     found.retry_after_s = asker.tally.retry_after_s
                     found.failed = found.failed or asker.tally.requests > 0
                 for order in orders:
-                    if is_ours(order.client_order_id, self.tag) and not VenueStatus(order.status).terminal:
-                        found.ours[order.venue_order_id] = order
+                    if order.odd:
+                        found.complete, found.error, found.failed = False, f"unreadable: {order.odd}", True
+                    elif is_ours(order.client_order_id, self.tag) and not order.over:
+                        found.ours[order.venue_order_id] = order.client_order_id
         finally:
             self.guard.forget(self.session)
         return found
 
-    def cancel(self, ours: dict[str, VenueOrder], until_boot_s: float) -> tuple[set[str], str]:
+    def cancel(self, ours: dict[str, str], until_boot_s: float) -> tuple[set[str], str]:
         """(client order ids whose cancel the venue accepted, the last error)."""
         accepted: set[str] = set()
         error = ""
@@ -128,9 +129,9 @@ class _Sweeper:
                 continue
             for venue_order_id, ok, reason in results:
                 if ok:
-                    accepted.add(ours[venue_order_id].client_order_id)
+                    accepted.add(ours[venue_order_id])
                 elif reason not in _HARMLESS:
-                    error = f"{ours[venue_order_id].client_order_id}: {reason}"
+                    error = f"{ours[venue_order_id]}: {reason}"
         return accepted, error
 
 
@@ -219,8 +220,7 @@ def list_ours(
         found = sweeper.listed(deadline_boot_s)
     finally:
         sweeper.close()
-    orders = tuple(sorted(order.client_order_id for order in found.ours.values()))
-    return OursListed(complete=found.complete, orders=orders, error=found.error)
+    return OursListed(complete=found.complete, orders=tuple(sorted(found.ours.values())), error=found.error)
 
 
 def ask_tag(endpoints: Endpoints, key: ApiKey, deadline_boot_s: float, *, settings: SweepSettings | None = None) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from exchange.coinbase.wire import (
+    STATUSES,
     Unreadable,
     flag,
     number,
@@ -71,6 +72,39 @@ def order_page(content: str | bytes) -> Listing[VenueOrder]:
             if row["client_order_id"].startswith(OURS):
                 raise
     return Listing(tuple(found), _next_cursor(answer))
+
+
+@frozen
+class OrderIds:
+    """What a cancel needs of a listed order. odd: what is wrong with a row (or the page) that may hide an order of ours."""
+
+    venue_order_id: str = ""
+    client_order_id: str = ""
+    over: bool = False
+    odd: str = ""
+
+
+def ids_page(content: str | bytes) -> Listing[OrderIds]:
+    """`GET /orders/historical/batch` for who cancels: one field that changed its form must not hold up every cancel."""
+    answer = read_json(content)
+    found = [_ids_of(row) for row in rows(answer, "orders")]
+    try:
+        return Listing(tuple(found), _next_cursor(answer))
+    except Unreadable as unreadable:
+        return Listing((*found, OrderIds(odd=str(unreadable))))
+
+
+def _ids_of(row: Mapping[str, Any]) -> OrderIds:
+    client_order_id = row.get("client_order_id")
+    if not isinstance(client_order_id, str):
+        return OrderIds(odd="an order without client_order_id text: it may be ours")
+    try:
+        venue_order_id = required_text(row, "order_id")
+    except Unreadable as unreadable:
+        odd = f"{client_order_id}: {unreadable}" if client_order_id.startswith(OURS) else ""
+        return OrderIds(client_order_id=client_order_id, odd=odd)
+    status = STATUSES.get(str(row.get("status")))
+    return OrderIds(venue_order_id, client_order_id, over=status is not None and status.terminal)
 
 
 def single_order(content: str | bytes) -> VenueOrder:

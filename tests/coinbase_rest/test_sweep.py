@@ -147,6 +147,53 @@ def test_what_the_first_pages_list_is_cancelled_although_the_next_page_never_com
     assert not last.clean
 
 
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"client_order_id": "bh-test-odd", "side": "SHORT", "filled_size": "a few"}, ""),
+        ({"client_order_id": "bh-test-odd", "status": "A_NEW_WORD", "product_id": None}, ""),
+        ({"client_order_id": None}, "without client_order_id"),
+        ({"client_order_id": "bh-test-odd", "order_id": ""}, "bh-test-odd: order_id is missing"),
+        ({"client_order_id": "by-hand", "order_id": None}, ""),
+    ],
+)
+def test_one_row_that_cannot_be_read_holds_up_no_cancel_and_what_may_hide_ours_is_not_clean(odd, said) -> None:
+    book = Book(("v1", "bh-test-a", "OPEN"), ("v2", "bh-test-odd", "OPEN"))
+
+    def listed(request: Request, answer: Answer) -> bool:
+        if "OPEN" not in request.query.get("order_status", []):
+            return False
+        rows = [{**ORDER, "order_id": "v1", "client_order_id": "bh-test-a", "status": "OPEN"}] * (
+            "v1" not in book.canceled
+        )
+        rows += [{**ORDER, "order_id": "v2", "status": "OPEN", **odd}] * ("v2" not in book.canceled)
+        answer.json({"orders": rows, "has_next": False, "cursor": ""})
+        return True
+
+    book.trouble = listed
+    last, told = swept(book, 1.0)
+    by_name = odd["client_order_id"] == "bh-test-odd" and "order_id" not in odd
+    assert set(book.canceled) == ({"v1", "v2"} if by_name else {"v1"})
+    assert last.clean is not bool(said)
+    assert said in told[0].error
+
+
+def test_a_page_that_does_not_tell_where_the_next_one_is_is_cancelled_and_not_clean() -> None:
+    book = Book(("v1", "bh-test-a", "OPEN"))
+
+    def cut(request: Request, answer: Answer) -> bool:
+        if request.path.endswith("batch_cancel") or "OPEN" not in request.query["order_status"]:
+            return False
+        rows = [] if book.canceled else [{**ORDER, "order_id": "v1", "client_order_id": "bh-test-a", "status": "OPEN"}]
+        answer.json({"orders": rows, "has_next": True, "cursor": ""})
+        return True
+
+    book.trouble = cut
+    last, _ = swept(book, 0.5)
+    assert book.canceled == ["v1"]
+    assert not last.clean
+
+
 def test_a_thousand_open_orders_of_others_may_hide_ours_so_neither_sweep_nor_listing_calls_it_clean() -> None:
     book = Book(*((f"v{n}", f"by-hand-{n}", "OPEN") for n in range(1000)))
     last, told = swept(book, 1.5)
