@@ -6,20 +6,16 @@ import json
 import time
 from pathlib import Path
 
-from attrs import evolve
-
 from actors.guarding import recall, simulated_venue_gone
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
 from cli.errors import FAILED, OK, UsageError
-from exchange.coinbase.asking import NoAnswerError
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.fences import engage_kill_file
 from exchange.coinbase.jwt import ApiKey
-from exchange.coinbase.sweep import ask_tag, sweep
+from exchange.coinbase.sweep import sweep
 from trading.messages.control import SweepReport
 
 PATIENCE_S = 240.0
-ACCOUNT_S = 10.0
 
 
 def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> int:
@@ -91,23 +87,7 @@ def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:
         say(as_json, record, pass_text(report))
 
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + PATIENCE_S
-    return whose(sweep(endpoints, key, tag, until, tell, leave_when_clean=True), endpoints, key, tag)
-
-
-def whose(report: SweepReport, endpoints: Endpoints, key: ApiKey, tag: str) -> SweepReport:
-    """A clean report only with a key of this data dir's account: every other account lists none of ours. Asked last, since
-    no cancel may wait for it.
-    """
-    if not report.clean:
-        return report
-    try:
-        found = ask_tag(endpoints, key, time.clock_gettime(time.CLOCK_BOOTTIME) + ACCOUNT_S)
-    except NoAnswerError as error:
-        return evolve(report, clean=False, error=f"the venue does not tell whose key this is: {error}")
-    if found == tag:
-        return report
-    text = f"the key is of another account (tag {found}) than this data dir (tag {tag}): use the key that the bot has"
-    return evolve(report, clean=False, error=text)
+    return sweep(endpoints, key, tag, until, tell, leave_when_clean=True)
 
 
 def account_tag_of(data_dir: Path) -> str:

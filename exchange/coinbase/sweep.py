@@ -5,13 +5,15 @@
 *Ours* is what carries our prefix and the account's tag; nothing else is touched. It passes until the venue has listed
 none of ours twice, at least 5 s apart, and then every 10 s until `until_boot_s`: what was in flight may still arrive
 (nothing lives longer than 240 s). A pass that is not complete is not empty; what it did list is cancelled all the
-same. Without network it keeps trying; Retry-After is obeyed. Only cancels leave: a sweep can never open anything.
+same. Nor is it clean with the key of another account, which lists none of ours: asked last, since no cancel may wait
+for it. Without network it keeps trying; Retry-After is obeyed. Only cancels leave: a sweep can never open anything.
 
 Used by kill_switch's shell, the guardian, run.py and `panic`. `SweepThread` runs it beside an actor.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +27,7 @@ from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.transport import Guard, TransportSettings, VenueSession, boot_s
 from trading.messages.control import OursListed, SweepOrdered, SweepReport
+from trading.messages.orders import Account
 from trading.values import account_tag, is_ours
 
 BATCH = 100
@@ -40,6 +43,7 @@ class SweepSettings:
     every_s: float = 10.0
     busy_s: float = 1.0
     pass_s: float = 15.0
+    account_s: float = 5.0
     error_s_max: float = 10.0
     transport: TransportSettings = field(factory=TransportSettings)
 
@@ -64,6 +68,7 @@ class _Sweeper:
         self.settings = settings
         self.tag = tag
         self.stop = stop
+        self.stranger = ""
         self.session = VenueSession(endpoints, key, settings=settings.transport)
         self.guard = Guard()
         budgets = Budgets(_BUDGETS, boot_s())
@@ -102,6 +107,29 @@ class _Sweeper:
         finally:
             self.guard.forget(self.session)
         return found
+
+    def account(self, until_boot_s: float) -> Account:
+        """Whose key this is. Raises NoAnswerError."""
+        deadline = min(until_boot_s, boot_s() + self.settings.account_s)
+        self.guard.watch(self.session, deadline)
+        try:
+            return self.asker(deadline).get("/key_permissions", {}, wire_pages.account, RateClass.PRIVATE)
+        finally:
+            self.guard.forget(self.session)
+
+    def strange_key(self, until_boot_s: float) -> str:
+        """Why an empty listing says nothing about this account, "" when it does."""
+        if not self.stranger:
+            try:
+                tag = account_tag(self.account(until_boot_s).portfolio_uuid)
+            except NoAnswerError as error:
+                return f"the venue does not tell whose key this is: {error}"
+            if tag != self.tag:
+                self.stranger = (
+                    f"the key is of another account (tag {tag}) than this data dir (tag {self.tag}), whose orders it can "
+                    "neither list nor cancel: use a key of this one"
+                )
+        return self.stranger
 
     def cancel(self, ours: dict[str, str], until_boot_s: float) -> tuple[set[str], str]:
         """(client order ids whose cancel the venue accepted, the last error)."""
@@ -150,7 +178,8 @@ def sweep(
     leave_when_clean: bool = False,
     settings: SweepSettings | None = None,
 ) -> SweepReport:
-    """Until `until_boot_s` (a function of it may move the end), or `stop`, or, when asked, until twice empty. Never raises.
+    """Until `until_boot_s` (a function of it may move the end), or `stop`, or, when asked, until clean or the key is found to be
+    of another account. Never raises.
 
     report: hears of each pass, in this thread.
     """
@@ -160,6 +189,7 @@ def sweep(
     sweeper = _Sweeper(endpoints, key, tag, settings, stop)
     canceled: dict[str, None] = {}
     empty_since: float | None = None
+    known = False
     last = SweepReport(clean=False, canceled=(), listed=0, passes=0)
     failures = 0
     try:
@@ -180,6 +210,9 @@ def sweep(
             now_boot_s = boot_s()
             empty = found.complete and not found.ours
             clean = empty and empty_since is not None and now_boot_s - empty_since >= settings.apart_s
+            if clean and not known:
+                error = sweeper.strange_key(until())
+                clean = known = not error
             empty_since = (now_boot_s if empty_since is None else empty_since) if empty else None
             last = SweepReport(
                 clean=clean or (empty and last.clean),
@@ -190,7 +223,7 @@ def sweep(
             )
             if report is not None:
                 report(last)
-            if last.clean and leave_when_clean:
+            if leave_when_clean and (last.clean or sweeper.stranger):
                 return last
             failures = 0 if found.complete else failures + 1
             stop.wait(max(0.0, min(_pause_s(settings, last, found, failures), until() - boot_s())))
@@ -225,11 +258,10 @@ def list_ours(
 
 def ask_tag(endpoints: Endpoints, key: ApiKey, deadline_boot_s: float, *, settings: SweepSettings | None = None) -> str:
     """The account's tag, for who has no `run/account` yet. NoAnswerError when the venue does not tell it in time."""
-    sweeper = _Sweeper(endpoints, key, "", settings or SweepSettings(), threading.Event())
-    sweeper.guard.watch(sweeper.session, deadline_boot_s)
+    settings = evolve(settings or SweepSettings(), account_s=math.inf)
+    sweeper = _Sweeper(endpoints, key, "", settings, threading.Event())
     try:
-        found = sweeper.asker(deadline_boot_s).get("/key_permissions", {}, wire_pages.account, RateClass.PRIVATE)
-        return account_tag(found.portfolio_uuid)
+        return account_tag(sweeper.account(deadline_boot_s).portfolio_uuid)
     finally:
         sweeper.close()
 

@@ -11,16 +11,12 @@ import pytest
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV
 from actors.processes import started_ticks
 from cli.errors import UsageError
-from cli.panic import outcome_text, pass_text, venue_of, whose
+from cli.panic import outcome_text, pass_text, venue_of
 from cli.places import running_data_dir
-from exchange.coinbase.jwt import ApiKey
 from state.locks import InstanceLock
 from tests.cli.test_command_line import run
-from tests.coinbase_rest.venue import KEY_NAME, KEY_SECRET, Venue
 from trading.messages.control import SweepReport
-from trading.values import account_tag
 
-KEY = ApiKey(KEY_NAME, KEY_SECRET)
 FAILED = SweepReport(clean=False, canceled=(), listed=0, passes=2, error="ConnectionError")
 
 
@@ -60,16 +56,6 @@ def test_a_pass_without_an_answer_does_not_read_like_an_empty_venue():
     assert "could not be listed (ConnectionError)" in outcome_text(FAILED)
     seen = SweepReport(clean=False, canceled=("a",), listed=1, passes=3, error="")
     assert (pass_text(seen), outcome_text(seen)[:9]) == ("pass 3: 1 of ours listed", "NOT clean")
-
-
-def test_a_panic_with_the_key_of_another_account_is_not_clean_although_that_account_lists_none_of_ours():
-    clean = SweepReport(clean=True, canceled=(), listed=0, passes=2)
-    answer_ = {"can_view": True, "can_trade": True, "can_transfer": False, "portfolio_uuid": "p-1"}
-    with Venue(lambda request, answer: answer.json(answer_)) as venue:
-        assert whose(clean, venue.endpoints, KEY, account_tag("p-1")) == clean
-        other = whose(clean, venue.endpoints, KEY, account_tag("p-2"))
-    assert not other.clean
-    assert "another account" in outcome_text(other)
 
 
 def test_panic_on_a_stopped_paper_bot_says_at_once_that_its_venue_is_gone(tmp_path):

@@ -19,19 +19,30 @@ from trading.messages.control import SweepOrdered, SweepReport
 from trading.values import account_tag
 
 KEY = ApiKey(KEY_NAME, KEY_SECRET)
+PORTFOLIO = "p-896794"
+"""Its tag is "test"."""
 FAST = SweepSettings(apart_s=0.3, every_s=0.2, busy_s=0.05, pass_s=2.0, error_s_max=0.1)
 
 
 class Book:
     """Orders at the venue, as a handler. trouble: may answer in its place (and returns True then)."""
 
-    def __init__(self, *rows: tuple[str, str, str], trouble: Callable[[Request, Answer], bool] | None = None) -> None:
+    def __init__(
+        self,
+        *rows: tuple[str, str, str],
+        trouble: Callable[[Request, Answer], bool] | None = None,
+        portfolio: str = PORTFOLIO,
+    ) -> None:
+        self.portfolio = portfolio
         self.rows = {venue_id: [client_id, status] for venue_id, client_id, status in rows}
         self.trouble = trouble
         self.canceled: list[str] = []
 
     def __call__(self, request: Request, answer: Answer) -> None:
         if self.trouble and self.trouble(request, answer):
+            return
+        if request.path.endswith("key_permissions"):
+            answer.json({"can_view": True, "can_trade": True, "can_transfer": False, "portfolio_uuid": self.portfolio})
             return
         if request.path.endswith("batch_cancel"):
             results = []
@@ -78,6 +89,35 @@ def test_clean_means_twice_empty_some_time_apart() -> None:
     assert last.clean
     assert [report.clean for report in told] == [False, True]
     assert boot_s() - started >= FAST.apart_s
+
+
+def test_the_key_of_another_account_lists_none_of_ours_and_that_is_never_clean() -> None:
+    """Of guardian and kill switch as of panic: people would be told that nothing of ours rests."""
+    last, told = swept(Book(portfolio="p-1"))
+    assert not any(report.clean for report in told)
+    assert "another account" in last.error
+    assert len(told) == 2, "and panic need not wait for its end"
+
+
+def test_a_sweep_is_clean_once_the_venue_tells_whose_key_it_is_and_cancels_meanwhile() -> None:
+    book = Book()
+    asked: list[Request] = []
+
+    def untold(request: Request, answer: Answer) -> bool:
+        if not request.path.endswith("key_permissions"):
+            return False
+        asked.append(request)
+        if len(asked) == 1:
+            book.rows["v9"] = ["bh-test-late", "OPEN"]
+        if len(asked) < 4:
+            answer.text(403, "no")
+        return len(asked) < 4
+
+    book.trouble = untold
+    last, told = swept(book, 20.0)
+    assert (last.clean, book.canceled) == (True, ["v9"])
+    assert any("whose key" in report.error for report in told)
+    assert [report.clean for report in told].index(True) == len(told) - 1
 
 
 def test_an_order_that_arrives_after_the_first_empty_pass_is_caught() -> None:
@@ -182,7 +222,7 @@ def test_a_page_that_does_not_tell_where_the_next_one_is_is_cancelled_and_not_cl
     book = Book(("v1", "bh-test-a", "OPEN"))
 
     def cut(request: Request, answer: Answer) -> bool:
-        if request.path.endswith("batch_cancel") or "OPEN" not in request.query["order_status"]:
+        if "OPEN" not in request.query.get("order_status", []):
             return False
         rows = [] if book.canceled else [{**ORDER, "order_id": "v1", "client_order_id": "bh-test-a", "status": "OPEN"}]
         answer.json({"orders": rows, "has_next": True, "cursor": ""})
