@@ -311,6 +311,8 @@ def _balances_answered(d: Desk, one: Pass, message: Page) -> None:
         gap=gap,
     )
     d.changed = True
+    if d.catalog is not None and d.catalog.key_unchecked:
+        return  # it may be another account's: what is missing there has not left ours
     quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before
     closed_n, closed_usd = _shortfalls(d, gap.short)
     adopt_from_venue(d, to_the_end=one.rebuilding_s == 0.0)

@@ -331,6 +331,7 @@ class CatalogMachine(QuietMachine):
             kill_wanted=standing.effect is ExchangeEffect.KILL,
             size_multiplier=self.settings.exchange.clamp_multiplier if clamped else 1.0,
             other_account=any(fingerprint == OTHER_ACCOUNT for fingerprint, _ in faults),
+            key_unchecked=any(fingerprint == NOT_CHECKED for fingerprint, _ in faults),
         )
         changed = new != self._snapshot or self._snapshot.n == 0
         if changed:

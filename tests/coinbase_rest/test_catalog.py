@@ -109,8 +109,10 @@ def test_at_start_it_asks_everything_and_entries_are_closed_until_the_key_is_che
 def test_a_key_that_can_transfer_or_is_not_ours_closes_entries(account: Account, fingerprint: str) -> None:
     catalog = Catalog(account_tag_expected=account_tag("p-1"))
     catalog.answer(QueryKind.PRODUCTS, BTC)
+    assert catalog.snapshot.key_unchecked
     catalog.answer(QueryKind.ACCOUNT, account)
     assert catalog.snapshot.entries_closed
+    assert not catalog.snapshot.key_unchecked
     assert catalog.standing() == [fingerprint]
     assert catalog.snapshot.other_account is (fingerprint == "catalog:other_account")
     catalog.tell(Woke("ask:account"), later(3600))

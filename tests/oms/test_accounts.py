@@ -249,6 +249,21 @@ def test_a_key_of_another_account_cuts_no_position_and_sells_nothing_there() -> 
     assert "oms:reconcile" in host.conditions()
 
 
+def test_no_position_is_cut_before_the_venue_has_told_whose_key_it_is() -> None:
+    """The venue may answer balances for a minute before it answers that: a key of another account would end the book."""
+    host = Host().active()
+    host.bought("1")
+    host.crash()
+    unchecked = CatalogSnapshot(n=1, products=(), fees=None, fetched_boot_s=host.boot_s, key_unchecked=True)
+    host.tell(KillSnapshot(n=2, engaged=False), unchecked)
+    host.greet()
+    host.run(60.0, answer=quiet_venue(host, USD))
+    assert (host.book.recovery, host.book.positions[0].booked_size) == (Recovery.RECONCILED, D(1))
+    host.tell(evolve(unchecked, n=2, key_unchecked=False))
+    host.run(60.0, answer=quiet_venue(host, USD))
+    assert host.book.positions == (), "it is our account, and the coin has left it"
+
+
 def test_coins_that_we_have_sold_since_the_balance_page_cannot_be_adopted() -> None:
     host = Host().active()
     host.bought("1")

@@ -107,7 +107,7 @@ class CatalogSnapshot:
 
     exchange: component states of the status page and channel, worst first; `entries_closed` with its reason when they
     stop entries; `size_multiplier` below 1 when they only clamp. other_account: the key is of another account than the data
-    dir, so that nothing the venue says or sells is about this book.
+    dir, so that nothing the venue says or sells is about this book; key_unchecked: the venue has not told yet.
     """
 
     n: int
@@ -120,6 +120,7 @@ class CatalogSnapshot:
     incarnation: Incarnation = (0, 0)
     size_multiplier: float = 1.0
     other_account: bool = False
+    key_unchecked: bool = False
 
 
 @frozen(kw_only=True)
