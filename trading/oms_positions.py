@@ -68,7 +68,8 @@ def _cover(d: Desk, short: Position) -> Position:
             continue
         size = min(other.booked_size, short.short_size)
         unit_usd = (other.cost_usd + other.fees_usd) / other.booked_size
-        event_id = derived_id("cover", short.position_id, key, plain(short.sold_size), plain(other.booked_size))
+        # One of its own for each, since each is a trade more: sizes may come back to what they were, by a reversal.
+        event_id = derived_id("cover", short.position_id, key, len(d.book.position_fills[short.position_id]))
         _by_hand(d, other, Side.SELL, size, other.average_price, EXTERNAL, event_id)
         _by_hand(d, short, Side.BUY, size, unit_usd, ADOPTED, event_id)
         short = d.book.positions[short.position_id]

@@ -192,6 +192,39 @@ def test_what_a_given_up_exit_sold_after_all_is_booked_where_it_came_from() -> N
     assert book.positions[second.position_id].closed_s is not None
 
 
+def test_a_position_may_be_covered_from_the_same_other_one_twice() -> None:
+    """Its purchase was reversed after the first time: the same id would end oms at every start."""
+    host = Host().active()
+    entry = host.bought("1", "100")
+    host.run(2000.0, answer=quiet_venue(host))
+    other = host.accepted_entry("v9", n=9, size="3")
+    filled = [fill(other, "v9", f"e9{n}", size, "100", at_s=host.now.venue_s) for n, size in enumerate("21")]
+    host.tell(update(other, "v9", "open", "2"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, filled[0])
+    first = host.machine.desk.book.position_of(host.machine.desk.book.orders[entry.client_order_id].intent)
+    host.tell(exit_order(host, first, n=0, reason="target"))
+    host.run(1.1)
+    lost = host.last(PlaceOrder)
+    host.tell(outcome(lost, OutcomeKind.NOT_SENT, reason="late"))
+    host.tell(exit_order(host, first, n=1, reason="target"))
+    host.run(1.1)
+    for place, vid in ((host.last(PlaceOrder), "v5"), (lost, "v6")):
+        host.tell(update(place, vid, "filled", "1", "120"))
+        host.run(1.0)
+        host.answer_query(QueryKind.FILLS, fill(place, vid, "e" + vid, "1", "120", at_s=host.now.venue_s))
+    sizes = [p.booked_size for p in host.machine.desk.book.positions.values()]
+    assert sizes == [D(0), D(1)], "one was covered"
+    host.tell(update(other, "v9", "filled", "3"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, filled[1])
+    host.run(31.0)
+    host.answer_query(QueryKind.ORDERS)
+    host.answer_query(QueryKind.FILLS, fill(entry, "v1", "r1", "1", "100", kind="REVERSAL", at_s=host.now.venue_s))
+    sizes = [p.booked_size for p in host.machine.desk.book.positions.values()]
+    assert sizes == [D(0), D(1)], "and one more"
+
+
 def test_after_rejected_for_insufficient_funds_two_balance_passes_cut_the_position() -> None:
     host = Host().active()
     host.bought("1")
