@@ -22,7 +22,7 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
     """
     trades = d.rowless.setdefault(product_id, [])
     trades += [fill for fill in booked if _is_rowless(d, fill, product_id)]
-    if any(_without_row(d, d.book.orders[key].venue_order_id, product_id) for key in d.book.unbooked):
+    if product_id in _undecided(d):
         return
     sales = [fill for fill in trades if fill.side is Side.SELL]
     left = -_net_bought(trades) - _cut_since(d, product_id, min((f.at_s for f in sales), default=d.now.venue_s))
@@ -43,6 +43,12 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
         close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))
         reduce_externally(d, position, size, NO_ROW)
+
+
+def _undecided(d: Desk) -> set[str]:
+    """Products of which orders without a row have traded what is not booked yet."""
+    orders = (d.book.orders[key] for key in d.book.unbooked)
+    return {order.intent.product_id for order in orders if order.intent.external}
 
 
 def _net_bought(trades: Iterable[Fill]) -> Decimal:
@@ -78,7 +84,9 @@ def _base(product_id: str) -> str:
 
 
 def recall_rowless(d: Desk) -> None:
-    """After a restart: what orders without a row have bought, no position was given, and such an order may sell later."""
+    """After a restart: what orders without a row have bought, no position was given, and such an order may sell later; and all
+    of a product whose last trades were still waited for.
+    """
     settled: dict[str, float] = {}
     for flow in d.book.flows.values():
         if flow.kind == "adoption" or flow.cause == NO_ROW:
@@ -87,8 +95,9 @@ def recall_rowless(d: Desk) -> None:
     for fill in d.book.fills.values():
         if fill.at_s > settled.get(_base(fill.product_id), 0.0) and _is_rowless(d, fill, fill.product_id):
             trades.setdefault(fill.product_id, []).append(fill)
-    # What was sold beyond that was judged when it was booked; positions opened since then have nothing to do with it.
-    d.rowless = {name: made for name, made in trades.items() if _net_bought(made) > ZERO}
+    # Else what was sold beyond that was judged when it was booked; positions opened since then have nothing to do with it.
+    undecided = _undecided(d)
+    d.rowless = {name: made for name, made in trades.items() if name in undecided or _net_bought(made) > ZERO}
 
 
 def _is_rowless(d: Desk, fill: Fill, product_id: str) -> bool:

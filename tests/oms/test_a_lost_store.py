@@ -404,6 +404,28 @@ def test_a_restart_between_purchase_and_sale_of_orders_without_a_row_cuts_no_pos
     assert host.book.positions[0].booked_size == D(1)
 
 
+def test_a_restart_before_all_sales_without_a_row_are_booked_forgets_none_of_them() -> None:
+    """The first was booked and waits for the second, whose fill is listed late; the owner's coins hide what is missing."""
+    host = Host().active()
+    place = host.bought("1")
+    first = evolve(listing(place, "v8", "filled", "0.6"), base_size=D("0.6"), side=Side.SELL)
+    sales = (
+        evolve(first, client_order_id="bh-abcd-first"),
+        evolve(first, client_order_id="bh-abcd-next", venue_order_id="v9", base_size=D("0.4"), filled_size=D("0.4")),
+    )
+    sold = evolve(fill(place, "v8", "e8", "0.6", "95", at_s=host.now.venue_s), side=Side.SELL)
+    late = evolve(sold, venue_order_id="v9", entry_id="e9", trade_id="t9", base_size=D("0.4"))
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, *sales)
+    host.answer_query(QueryKind.FILLS, sold)
+    assert host.book.positions[0].booked_size == D(1), "one of them is not booked yet: nobody knows"
+    host.crash()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile(orders=sales, fills=(sold, late), balances=account("1", "9994"))
+    assert host.book.positions == ()
+
+
 def test_a_late_sale_that_was_missing_from_the_balance_at_the_rebuilding_cuts_nothing() -> None:
     """The account held half of what was bought, so half was adopted; then the sale of the other half is listed."""
     host, shown, made = readopted(account("0.5", "9947"))
