@@ -84,10 +84,12 @@ def _time_to_live(d: Desk, order: Order, task: Task) -> float | None:  # noqa: A
     after_s = order.intent.cancel_after_s
     if after_s is None or not order.status.resting or order.cancel_reason or not d.protections.ttl:
         return None
-    if d.now.over(after_s):
+    # Whichever is earlier: an exit may have been saved by a clock that was ahead, before the first anchor.
+    at_boot_s = order.intent.saved_boot_s + (after_s - order.intent.saved_s) / d.now.speed
+    if d.now.over(after_s) or (d.now.trusted and d.now.boot_s >= at_boot_s):
         want_cancel(d, order, "ttl")
         return None
-    return max(d.now.boot_at(after_s), d.now.boot_s + SOON_S)
+    return max(min(d.now.boot_at(after_s), at_boot_s), d.now.boot_s + SOON_S)
 
 
 def _cancel(d: Desk, order: Order, task: Task) -> float | None:

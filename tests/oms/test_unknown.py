@@ -221,3 +221,20 @@ def test_a_pass_that_began_by_a_clock_an_hour_ahead_does_not_move_the_cursor_int
     host.answer_query(QueryKind.FILLS)
     cursor_s = host.machine.desk.book.meta.cursor_s
     assert cursor_s is not None and cursor_s <= host.now.venue_s
+
+
+def test_an_exit_that_rests_is_cancelled_in_time_although_the_clock_was_hours_ahead_when_it_was_saved() -> None:
+    """Nobody would sell that part before the price fell through a limit of hours ago."""
+    host = Host().active()
+    host.bought("1")
+    host.trusted = False
+    host.zero_s -= 3_600.0
+    host.tell(exit_order(host, host.book.positions[0].position_id, "1", "95", style="post_only"))
+    sale = host.last(PlaceOrder)
+    host.tell(outcome(sale, OutcomeKind.ACCEPTED, "v2"))
+    host.zero_s += 3_600.0
+    host.trusted = True
+    host.run(19.0)
+    assert not host.all(CancelOrders)
+    host.run(1.5)
+    assert host.last(CancelOrders).venue_order_ids == ("v2",)
