@@ -113,6 +113,15 @@ class QuoteDiff:
     passes: int = 1
 
 
+@define
+class Flattened:
+    """What a flatten sells, and what stays: kept for now (another flatten may sell it), closed by the venue."""
+
+    sent: list[str] = field(factory=list)
+    kept: list[str] = field(factory=list)
+    closed: list[str] = field(factory=list)
+
+
 @define(slots=False)
 class Desk:
     """me: this incarnation. tag: of the account.
@@ -146,7 +155,7 @@ class Desk:
     queries: dict[str, Asked] = field(factory=dict)
     waiting: dict[str, WaitingExit] = field(factory=dict)
     flattens: dict[str, tuple[OperatorOrder, str]] = field(factory=dict)
-    flattened: dict[str, tuple[list[str], list[str]]] = field(factory=dict)
+    flattened: dict[str, Flattened] = field(factory=dict)
     flatten_orders: dict[str, OperatorOrder] = field(factory=dict)
     adoptions: dict[str, OperatorOrder] = field(factory=dict)
     rowless: dict[str, list[Fill]] = field(factory=dict)

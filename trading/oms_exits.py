@@ -12,13 +12,13 @@ from trading.fees import sellable_size
 from trading.messages.control import OperatorOrder
 from trading.messages.decisions import ExitOrder, ExitVerdict, Tighten
 from trading.messages.orders import BestBidAsk, OrderStyle, QueryKind
-from trading.oms_desk import Desk, WaitingExit
+from trading.oms_desk import Desk, Flattened, WaitingExit
 from trading.oms_orders import note_submitted, want_cancel
 from trading.oms_positions import is_dust
 from trading.oms_rows import Position
 from trading.order_rules import most_at_once, round_price
 from trading.orders import Intent, Order
-from trading.product import Product
+from trading.product import Allows, Product, allowance
 from trading.reduces_only import Holdings, StandingExit, reducible_size, too_many_unknown
 from trading.settle import end_time_s
 from trading.values import ZERO, Purpose, Side, client_order_id, derived_id, plain
@@ -281,11 +281,11 @@ def _verdict(d: Desk, message: ExitOrder, code: str, *, admitted: bool) -> None:
 
 def flatten_targets(d: Desk, product_id: str | None) -> list[Position]:
     """Positions with something to sell, of one product or of all."""
-    return [
-        p
-        for p in d.book.positions.values()
-        if product_id in (None, p.product_id) and reducible(d, p) > ZERO and not is_dust_now(d, p)
-    ]
+    return [p for p in _worth_selling(d, product_id) if reducible(d, p) > ZERO]
+
+
+def _worth_selling(d: Desk, product_id: str | None) -> list[Position]:
+    return [p for p in d.book.positions.values() if product_id in (None, p.product_id) and not is_dust_now(d, p)]
 
 
 def is_dust_now(d: Desk, position: Position) -> bool:
@@ -306,23 +306,34 @@ def begin_flatten(d: Desk, message: OperatorOrder) -> str:
     return f"{len(targets)} positions in {len(products)} products"
 
 
-def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> tuple[list[str], list[str]]:
-    """Place the IOCs of a flatten at the bid less the tolerance; what was sent, and what stays for want of a price."""
+def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> Flattened:
+    """Place the IOCs of a flatten at the bid less the tolerance; what was sent, and what stays."""
     message, _ = d.flattens.pop(command_id)
     bids = {item.product_id: item.bid for item in items if isinstance(item, BestBidAsk)}
-    sent: list[str] = []
-    kept: list[str] = []
-    for position in flatten_targets(d, dict(message.args).get("symbol")):
-        bid = bids.get(position.product_id)
-        product = d.products.get(position.product_id)
-        size = reducible(d, position)
+    found = Flattened()
+    for position in _worth_selling(d, dict(message.args).get("symbol")):
+        name, product = position.product_id, d.products.get(position.product_id)
+        held = sum((e.leaves_size for e in d.book.exits_of(position.position_id) if e.cancel_reason), ZERO)
+        if held > ZERO:
+            found.kept.append(f"{name} {plain(held)} (an exit that is being cancelled holds it)")
+        size = room = reducible(d, position)
+        if room <= ZERO:
+            continue
+        allows = allowance(product).exit
+        if allows in (Allows.NO, Allows.POST_ONLY):
+            takes = "takes no sale now" if allows is Allows.NO else f"takes post-only orders alone: ctl exit {name}"
+            found.closed.append(f"{name} {plain(room)} (the venue {takes})")
+            continue
+        bid = bids.get(name)
         if bid is None:
-            kept.append(f"{position.product_id} {plain(size)}")
+            found.kept.append(f"{name} {plain(room)} (the venue gives no price)")
             continue
         price = bid * (1 - d.settings.flatten_slippage_pct / 100)
         if product is not None:
             price = round_price(product, Side.SELL, price)
             size = most_at_once(product, size, price)
+            if sellable_size(product, room - size, price, d.fee_rate) > ZERO:
+                found.kept.append(f"{name} {plain(room - size)} (more than one order may have)")
         if size <= ZERO:
             continue
         intent_id = derived_id("flatten", command_id, position.position_id)
@@ -336,7 +347,7 @@ def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> tuple
                 intent_id=intent_id,
                 client_order_id=client_order_id(d.tag, intent_id),
                 purpose=Purpose.FLATTEN,
-                product_id=position.product_id,
+                product_id=name,
                 side=Side.SELL,
                 style=OrderStyle.LIMIT_IOC,
                 base_size=size,
@@ -359,5 +370,5 @@ def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> tuple
                 decided_boot_s=now.boot_s,
             ),
         )
-        sent.append(f"{position.product_id} {plain(size)}")
-    return sent, kept
+        found.sent.append(f"{name} {plain(size)}")
+    return found

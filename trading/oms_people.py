@@ -179,11 +179,13 @@ def _flatten_on_exit(d: Desk, message: OperatorOrder) -> None:
 
 def flattened(d: Desk) -> None:
     """The orders of a flatten were placed in this handle, or its prices did not come (the operator asks again)."""
-    for command_id, (sent, kept) in d.flattened.items():
-        if sent:
-            text = f"selling {', '.join(sent)}"
-            text += f"; the venue gives no price for {', '.join(kept)}, which stays: flatten again" if kept else ""
-            done(d, d.flatten_orders.pop(command_id), not kept, text)
+    for command_id, found in d.flattened.items():
+        if found.sent or found.closed:
+            left = [*found.kept, *found.closed]
+            text = f"selling {', '.join(found.sent) or 'nothing'}"
+            text += f"; NOT sold: {', '.join(left)}" if left else ""
+            text += "; flatten again" if found.kept else ""
+            done(d, d.flatten_orders.pop(command_id), not left, text)
     d.flattened = {}
 
 

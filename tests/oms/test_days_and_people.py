@@ -560,6 +560,52 @@ def test_a_flatten_says_what_it_could_not_sell_for_want_of_a_price() -> None:
     assert not done.ok and "ETH-USD" in done.text, "a person who reads that all is being sold looks away"
 
 
+def on_catalog(host: Host, **changes: object) -> None:
+    told = CatalogSnapshot(n=1, products=(evolve(BTC, **changes),), fees=None, fetched_boot_s=host.boot_s)
+    host.tell(told)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"), [({"post_only": True}, "ctl exit BTC-USD"), ({"cancel_only": True}, "no sale")]
+)
+def test_a_flatten_of_what_the_venue_does_not_let_be_sold_so_is_answered_so(flags, said) -> None:
+    """The gateway refuses it, and "selling" was the answer."""
+    host = Host().active()
+    host.bought("1", "100")
+    on_catalog(host, **flags)
+    host.tell(order_of("flatten", "f1"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    assert not [p for p in host.all(PlaceOrder) if p.purpose is Purpose.FLATTEN]
+    done = host.last(CommandDone)
+    assert not done.ok and "selling nothing" in done.text and said in done.text
+
+
+def test_a_flatten_says_what_is_more_than_one_order_may_have() -> None:
+    host = Host().active()
+    host.bought("3", "100")
+    on_catalog(host, base_size_max=D(2))
+    host.tell(order_of("flatten", "f1"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    assert host.last(PlaceOrder).body.base_size == D(2)
+    done = host.last(CommandDone)
+    assert not done.ok and "BTC-USD 1 (more than one order may have)" in done.text
+
+
+def test_a_flatten_says_what_an_exit_that_is_being_cancelled_still_holds() -> None:
+    """After a kill: the coins of one position are free, those of the other are not yet."""
+    host = Host().active()
+    host.bought("1", "100")
+    host.bought("2", "100", "v2", n=2, product="ETH-USD")
+    eth = next(p for p in host.book.positions if p.product_id == "ETH-USD")
+    host.tell(exit_order(host, eth.position_id, "2", "100", style="post_only"))
+    host.tell(outcome(host.last(PlaceOrder), OutcomeKind.ACCEPTED, "s1"))
+    host.tell(KillSnapshot(n=2, engaged=True))
+    host.tell(order_of("flatten", "f1"))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="BTC-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    done = host.last(CommandDone)
+    assert not done.ok and "ETH-USD 2 (an exit that is being cancelled holds it)" in done.text
+
+
 def test_an_exit_that_ended_by_a_clock_days_behind_is_kept_as_long_as_its_trades() -> None:
     """Before the first anchor after a reboot; retired at once, it was listed again and taken for an order without a row."""
     host = Host().active()
