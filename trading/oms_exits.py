@@ -15,6 +15,7 @@ from trading.messages.orders import BestBidAsk, OrderStyle, QueryKind
 from trading.oms_desk import Desk, Flattened, WaitingExit
 from trading.oms_orders import note_submitted, want_cancel
 from trading.oms_positions import is_dust
+from trading.oms_rowless import may_be_sold_without_row
 from trading.oms_rows import Position
 from trading.order_rules import most_at_once, round_price
 from trading.orders import Intent, Order
@@ -183,7 +184,7 @@ def standing_exits(d: Desk, position_id: str) -> list[StandingExit]:
 def reducible(d: Desk, position: Position) -> Decimal:
     """Base units that one more exit of `position` may sell."""
     bought, sold = d.book.seen_sizes(position.position_id)
-    seen = position.booked_size + bought - sold
+    seen = position.booked_size + bought - sold - may_be_sold_without_row(d, position.product_id)
     standing = standing_exits(d, position.position_id)
     if not d.protections.unknown_counts:
         standing = [e for e in standing if e.unknown_since_boot_s is None]

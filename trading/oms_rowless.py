@@ -13,6 +13,7 @@ from trading.oms_positions import reduce_externally
 from trading.oms_rows import Flow
 from trading.values import ZERO, Side
 
+INFINITY = Decimal("Infinity")
 NO_ROW = "an order of ours that has no row in this book sold them"
 
 
@@ -24,10 +25,8 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
     trades += [fill for fill in booked if _is_rowless(d, fill, product_id)]
     if product_id in _undecided(d):
         return
-    sales = [fill for fill in trades if fill.side is Side.SELL]
-    left = -_net_bought(trades) - _cut_since(d, product_id, min((f.at_s for f in sales), default=d.now.venue_s))
-    if d.book.meta.adopting:  # a sale may have been missing from the balance that positions were rebuilt by
-        left = min(left, _given(d, product_id) - _bought_without_row(d, product_id))
+    sales = _sales(trades)
+    left = _oversold(d, product_id, trades)
     if left <= ZERO:
         return  # kept: what they bought may be sold by such an order later
     del d.rowless[product_id]
@@ -43,6 +42,36 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
         close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))
         reduce_externally(d, position, size, NO_ROW)
+
+
+def may_be_sold_without_row(d: Desk, product_id: str) -> Decimal:
+    """What orders without a row still sell, or have sold and no position was cut by yet: an exit would sell others' coins for it."""
+    selling = ZERO
+    for key in dict.fromkeys([*d.book.working, *d.book.unbooked]):
+        order = d.book.orders[key]
+        intent = order.intent
+        if not intent.external or intent.side is not Side.SELL or intent.product_id != product_id:
+            continue
+        if intent.base_size == ZERO and not order.status.terminal:
+            return INFINITY  # the user channel does not tell its size
+        selling += order.leaves_size + order.unbooked_size
+    return max(ZERO, _oversold(d, product_id, d.rowless.get(product_id, []), selling))
+
+
+def _sales(trades: Iterable[Fill]) -> list[Fill]:
+    return [fill for fill in trades if fill.side is Side.SELL]
+
+
+def _oversold(d: Desk, product_id: str, trades: Iterable[Fill], selling: Decimal = ZERO) -> Decimal:
+    """What such orders have sold beyond what they bought and what balances have cut since; negative when it was less.
+
+    selling: what is not booked yet.
+    """
+    since_s = min((f.at_s for f in _sales(trades)), default=d.now.venue_s)
+    sold = selling - _net_bought(trades) - _cut_since(d, product_id, since_s)
+    if d.book.meta.adopting:  # a sale may have been missing from the balance that positions were rebuilt by
+        sold = min(sold, _given(d, product_id) - _bought_without_row(d, product_id, selling))
+    return sold
 
 
 def _undecided(d: Desk) -> set[str]:
@@ -61,10 +90,10 @@ def _given(d: Desk, product_id: str) -> Decimal:
     return bought + sum((cut.size for cut in _cuts(d, product_id)), ZERO)
 
 
-def _bought_without_row(d: Desk, product_id: str) -> Decimal:
+def _bought_without_row(d: Desk, product_id: str, selling: Decimal) -> Decimal:
     """What orders without a row have bought and not sold, of all that is in this book."""
     fills = (f for f in d.book.fills.values() if f.position_id is None and f.product_id == product_id)
-    return max(ZERO, _net_bought(fills))
+    return max(ZERO, _net_bought(fills) - selling)
 
 
 def _cut_since(d: Desk, product_id: str, since_s: float) -> Decimal:

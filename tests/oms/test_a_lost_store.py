@@ -19,7 +19,7 @@ from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import ExitVerdict, Refused
 from trading.messages.orders import Balance, OutcomeKind, PlaceOrder, Query, QueryKind
 from trading.oms_settings import OmsSettings
-from trading.values import Side, client_order_id
+from trading.values import Purpose, Side, client_order_id
 
 WAIT_S = OmsSettings().settle.last_word_s
 
@@ -250,8 +250,8 @@ def test_what_comes_back_to_the_account_while_a_book_is_rebuilt_is_adopted_besid
     assert [p.booked_size for p in host.book.positions] == [D("0.6"), D("0.4")]
 
 
-def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
-    """The owner has a BTC, too. A copy of the store is made, our position is sold, and the copy is put back."""
+def put_back() -> tuple[Host, str, PlaceOrder]:
+    """The owner has a BTC, too. A copy of the store is made, our position is to be sold, and the copy is put back."""
     host = Host()
     host.greet()
     host.tell(KillSnapshot(n=1, engaged=False))
@@ -266,6 +266,11 @@ def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
     host.crash()
     host.greet()
     host.tell(KillSnapshot(n=1, engaged=False))
+    return host, position_id, sale
+
+
+def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
+    host, position_id, sale = put_back()
     host.answer_query(QueryKind.ORDERS, listing(sale, "v2", "filled" if size == "1" else "canceled", size))
     fills = [fill(sale, "v2", "e2", size, "95", at_s=host.now.venue_s)] if D(size) else []
     host.answer_query(QueryKind.FILLS, *fills)
@@ -283,6 +288,24 @@ def test_what_an_exit_without_a_row_has_sold_is_not_sold_again_from_the_owners_c
     host.run(3.0, answer=quiet_venue(host, *account("1", "9994")))
     assert len(host.all(PlaceOrder)) == before
     assert [(f.currency, f.size) for f in host.book.foreign] == [("BTC", D(1))]
+
+
+@pytest.mark.parametrize(("status", "sold"), [("filled", "1"), ("open", "0"), ("canceled", "0.4")])
+def test_what_an_exit_without_a_row_may_have_sold_is_not_sold_while_its_fills_are_not_listed_yet(status, sold) -> None:
+    """The listing of orders shows it, that of fills lags: a stop would sell the owner's coins in those seconds."""
+    host, position_id, sale = put_back()
+    shown = listing(sale, "v2", status, sold)
+    host.answer_query(QueryKind.ORDERS, shown)
+    host.answer_query(QueryKind.FILLS)
+    host.tell(exit_order(host, position_id, "1", "90", n=1))
+    host.run(1.5)
+    assert host.book.recovery is Recovery.ORDERS_KNOWN
+    assert {p.body.base_size for p in exits_since(host, sale)} == ({D("0.6")} if status == "canceled" else set())
+
+
+def exits_since(host: Host, sale: PlaceOrder) -> list[PlaceOrder]:
+    placed = host.all(PlaceOrder)
+    return [p for p in placed[placed.index(sale) + 1 :] if p.purpose is Purpose.EXIT]
 
 
 @pytest.mark.parametrize(("sold", "left"), [("0.4", "0.6"), ("0", "1")])
@@ -431,18 +454,22 @@ def test_a_late_sale_that_was_missing_from_the_balance_at_the_rebuilding_cuts_no
     host, shown, made = readopted(account("0.5", "9947"))
     assert [p.booked_size for p in host.book.positions] == [D("0.5")]
     half = {"venue_order_id": "v9", "side": Side.SELL, "base_size": D("0.5")}
-    host.run(
-        40.0,
-        answer=telling_venue(
-            host,
-            orders=(*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.5"), **half)),
-            fills=(*made, evolve(made[0], entry_id="e9", trade_id="t9", **half)),
-            balances=account("0.5", "9947"),
-        ),
+    late = telling_venue(
+        host,
+        orders=(*shown, evolve(shown[0], client_order_id="bh-abcd-late", filled_size=D("0.5"), **half)),
+        fills=(*made, evolve(made[0], entry_id="e9", trade_id="t9", **half)),
+        balances=account("0.5", "9947"),
     )
+    host.run(40.0, answer=late)
     assert host.machine.desk.book.find(None, "v9") is not None
     assert [p.booked_size for p in host.book.positions] == [D("0.5")]
     assert host.book.foreign == ()
+    for n, seconds in enumerate((0.0, WAIT_S + 60.0)):
+        host.run(seconds, answer=late)
+        assert host.machine.desk.book.meta.adopting is (n == 0)
+        host.tell(exit_order(host, host.book.positions[0].position_id, "0.5", "95", n=n))
+        assert host.last(ExitVerdict).admitted, "nor does it hold up the exits of what there is"
+        host.tell(outcome(host.last(PlaceOrder), OutcomeKind.NOT_SENT, reason="late"))
 
 
 def test_what_a_rebuilt_position_has_sold_itself_does_not_excuse_a_late_sale() -> None:
