@@ -7,13 +7,13 @@ or failed one is asked again. Differences become events (orders, fills), flows, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from attrs import evolve
 
 from trading.messages.book import Recovery
-from trading.messages.orders import Balance, Hello, HelloAck, Page, QueryKind, VenueOrder, Withdraw
+from trading.messages.orders import Balance, Hello, HelloAck, OddFill, Page, QueryKind, VenueOrder, Withdraw
 from trading.oms_desk import Balances, Desk, Pass, QuoteDiff
 from trading.oms_exits import finish_flatten
 from trading.oms_fills import book_listed
@@ -210,6 +210,15 @@ def page(d: Desk, message: Page) -> None:
         advance(d)
 
 
+def _odd_of_ours(d: Desk, items: Iterable[object]) -> str:
+    """Which fill of ours cannot be read; what is odd in others' trades is nothing to us."""
+    for item in items:
+        if isinstance(item, OddFill) and (order := d.book.find(None, item.venue_order_id)) is not None:
+            intent = order.intent
+            return f"{intent.product_id}: a fill of order {intent.client_order_id} cannot be read ({item.why})"
+    return ""
+
+
 def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
     one.tries = 0
     d.pass_at = d.now.boot_s
@@ -219,11 +228,18 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
         one.stage = "fills"
     elif one.stage == "fills":
         one.differences += book_listed(d, message.items)
+        if d.recovery is Recovery.RECOVERING:
+            _reach(d, Recovery.ORDERS_KNOWN)
+        if odd := _odd_of_ours(d, message.items):
+            # The cursor stays where it is and the pass has no end, so that entries stay out; what was read is booked.
+            d.pass_ = None
+            d.pass_at = d.now.boot_s + d.settings.reconcile_retry_s_max
+            d.stand("odd_fill", "warning", f"{odd}; exits and cancels go on, entries wait until it can be read")
+            return
+        d.gone("odd_fill")
         # A pass may have begun by a clock that was ahead, before the first anchor.
         _move_cursor(d, min(one.started_s, d.now.venue_s))
         one.stage = "balances"
-        if d.recovery is Recovery.RECOVERING:
-            _reach(d, Recovery.ORDERS_KNOWN)
     else:
         _balances_answered(d, one, message)
         if d.recovery is not Recovery.RECONCILED and one.rebuilding_s == 0.0:

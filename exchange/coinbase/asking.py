@@ -17,7 +17,7 @@ from exchange.coinbase import wire_pages
 from exchange.coinbase.budgets import Budgets, RateClass
 from exchange.coinbase.transport import Reply, VenueSession, boot_s
 from exchange.coinbase.wire import Unreadable, as_text, shortened
-from trading.messages.orders import Page, PageItem, Query, QueryKind, VenueFill, VenueOrder, VenueStatus
+from trading.messages.orders import OddFill, Page, PageItem, Query, QueryKind, VenueFill, VenueOrder, VenueStatus
 from trading.values import utc_text
 
 Answer = TypeVar("Answer")
@@ -239,7 +239,7 @@ def _order(query: Query, asker: Asker) -> list[VenueOrder]:
     ]
 
 
-def _fills(query: Query, asker: Asker) -> list[VenueFill]:
+def _fills(query: Query, asker: Asker) -> list[VenueFill | OddFill]:
     base: dict[str, Any] = {"limit": FILLS_PER_PAGE}
     if query.product_id:
         base["product_ids"] = [query.product_id]
@@ -249,7 +249,7 @@ def _fills(query: Query, asker: Asker) -> list[VenueFill]:
         base["end_sequence_timestamp"] = utc_text(query.until_s)
     if not query.venue_order_ids:
         return asker.pages("/orders/historical/fills", base, wire_pages.fill_page)
-    found: list[VenueFill] = []
+    found: list[VenueFill | OddFill] = []
     for at in range(0, len(query.venue_order_ids), IDS_PER_REQUEST):
         ids = list(query.venue_order_ids[at : at + IDS_PER_REQUEST])
         found += asker.pages("/orders/historical/fills", {**base, "order_ids": ids}, wire_pages.fill_page)

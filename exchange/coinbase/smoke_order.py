@@ -26,7 +26,7 @@ from exchange.coinbase.smoke_questions import Answer, end_times, expired_token, 
 from exchange.coinbase.smoke_trader import STEP_S_MAX, StopError, Trader, smallest, touch_of, until
 from exchange.coinbase.transport import boot_s
 from exchange.coinbase.user_socket import UserSocket
-from trading.messages.orders import OrderBody, OrderStyle, OutcomeKind, VenueOrder, VenueStatus
+from trading.messages.orders import OrderBody, OrderStyle, OutcomeKind, VenueFill, VenueOrder, VenueStatus
 from trading.product import Product
 from trading.values import Side, account_tag, ceil_to_increment, floor_to_increment
 
@@ -142,7 +142,7 @@ def _one_way(
 
     def booked() -> Decimal:
         page = trader.get("/orders/historical/fills", wire_pages.fill_page, {"order_ids": [order_id]})
-        return sum((fill.base_size for fill in page.items), Decimal(0))
+        return sum((fill.base_size for fill in page.items if isinstance(fill, VenueFill)), Decimal(0))
 
     def in_fills() -> float | None:
         order = trader.order(order_id)

@@ -34,6 +34,7 @@ from trading.messages.orders import (
     BestBidAsk,
     Candle,
     Fees,
+    OddFill,
     VenueFill,
     VenueOrder,
     VenueStatus,
@@ -164,10 +165,18 @@ def _configuration(row: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | No
     )
 
 
-def fill_page(content: str | bytes) -> Listing[VenueFill]:
-    """`GET /orders/historical/fills`: pages until the cursor is empty; there is no has_next."""
+def fill_page(content: str | bytes) -> Listing[VenueFill | OddFill]:
+    """`GET /orders/historical/fills`: pages until the cursor is empty; there is no has_next. A row that cannot be read is odd by
+    the order it names, which may be the owner's own; one that names none may be ours.
+    """
     answer = read_json(content)
-    return Listing(tuple(fill_of(row) for row in rows(answer, "fills")), text(answer, "cursor"))
+    found: list[VenueFill | OddFill] = []
+    for row in rows(answer, "fills"):
+        try:
+            found.append(fill_of(row))
+        except Unreadable as unreadable:
+            found.append(OddFill(venue_order_id=required_text(row, "order_id"), why=str(unreadable)))
+    return Listing(tuple(found), text(answer, "cursor"))
 
 
 def fill_of(row: Mapping[str, Any]) -> VenueFill:

@@ -16,7 +16,7 @@ from exchange.coinbase import wire, wire_pages
 from exchange.coinbase.wire import Unreadable
 from tests.coinbase_rest.made import GTD, IOC
 from tests.coinbase_rest.venue import refused
-from trading.messages.orders import OrderStyle, OutcomeKind, VenueStatus
+from trading.messages.orders import OddFill, OrderStyle, OutcomeKind, VenueFill, VenueStatus
 from trading.values import Side
 
 DATA = Path(os.environ.get("BULKHEAD_SHARED_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
@@ -345,6 +345,7 @@ def test_size_in_quote_is_solved() -> None:
     """Coinbase reports the size in quote currency for quote-sized orders; taken as base it once made sizes 3,000 x too large."""
     row = {**FILL, "size_in_quote": True, "size": "60.0001"}
     (fill,) = wire_pages.fill_page(json.dumps({"fills": [row], "cursor": ""})).items
+    assert isinstance(fill, VenueFill)
     assert fill.base_size == Decimal("0.001")
     assert fill.fee_usd == Decimal("0.2400004")
 
@@ -353,11 +354,20 @@ def test_size_in_quote_is_solved() -> None:
     "name", ["entry_id", "trade_id", "order_id", "price", "size", "side", "trade_time", "product_id"]
 )
 @pytest.mark.parametrize("value", [None, "", [], "?"])
-def test_a_fill_that_lacks_what_it_is_keyed_or_priced_by_is_no_page(name: str, value: object) -> None:
+def test_a_fill_that_lacks_what_it_is_keyed_or_priced_by_is_odd_and_without_its_order_no_page(
+    name: str, value: object
+) -> None:
     if value == "?" and name in ("entry_id", "trade_id", "order_id", "product_id"):
         return
-    with pytest.raises(Unreadable):
-        wire_pages.fill_page(json.dumps({"fills": [{**FILL, name: value}], "cursor": ""}))
+    content = json.dumps({"fills": [{**FILL, name: value}, FILL], "cursor": ""})
+    if name == "order_id":
+        with pytest.raises(Unreadable):
+            wire_pages.fill_page(content)
+        return
+    odd, fill = wire_pages.fill_page(content).items
+    assert isinstance(odd, OddFill) and isinstance(fill, VenueFill)
+    assert odd.venue_order_id == fill.venue_order_id
+    assert name in odd.why
 
 
 def test_fills_page_until_the_cursor_is_empty() -> None:

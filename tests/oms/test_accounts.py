@@ -37,6 +37,7 @@ from trading.messages.orders import (
     CancelOrders,
     FeedReset,
     Hello,
+    OddFill,
     OutcomeKind,
     PlaceOrder,
     QueryKind,
@@ -319,6 +320,43 @@ def test_a_partial_snapshot_never_ends_recovery() -> None:
     host.answer_query(QueryKind.FILLS)
     host.answer_query(QueryKind.BALANCES, complete=False)
     assert host.book.recovery is Recovery.ORDERS_KNOWN
+
+
+def test_a_fill_of_others_that_cannot_be_read_holds_up_nothing() -> None:
+    host = Host()
+    host.greet()
+    host.tell(KillSnapshot(n=1, engaged=False))
+    host.reconcile(fills=(OddFill(venue_order_id="by-hand", why="trade_time is missing"),))  # type: ignore[arg-type]
+    assert host.book.recovery is Recovery.RECONCILED
+    assert "oms:odd_fill" not in host.conditions()
+
+
+def test_a_fill_of_ours_that_cannot_be_read_keeps_entries_out_and_stops_no_stop() -> None:
+    """Before, one such row kept every product's stops from working after a restart."""
+    host = Host().active()
+    host.bought("1")
+    bought = host.accepted_entry("v8", n=8, product="ETH-USD")
+    host.crash()
+    host.tell(KillSnapshot(n=2, engaged=False))
+    host.greet()
+    odd = OddFill(venue_order_id="v8", why="price is missing")
+    cursor_s = host.machine.desk.book.meta.cursor_s
+    host.run(5.0)
+    for _ in range(3):
+        host.answer_query(QueryKind.ORDERS, listing(bought, "v8", "filled", "1"))
+        host.answer_query(QueryKind.FILLS, odd)
+        assert (host.book.recovery, host.machine.desk.book.meta.cursor_s) == (Recovery.ORDERS_KNOWN, cursor_s)
+        host.run(10.0)
+    assert "oms:odd_fill" in host.conditions()
+    position = host.book.positions[0]
+    host.tell(exit_order(host, position.position_id, "1", "90"))
+    host.run(1.1)
+    assert host.last(PlaceOrder).purpose is Purpose.EXIT
+    host.answer_query(QueryKind.ORDERS, listing(bought, "v8", "filled", "1"))
+    host.answer_query(QueryKind.FILLS, fill(bought, "v8", "e8", "1", "100"))
+    assert "oms:odd_fill" not in host.conditions()
+    host.answer_query(QueryKind.BALANCES, *(USD,))
+    assert host.book.recovery is Recovery.RECONCILED
 
 
 def test_a_reset_of_the_user_feed_asks_what_was_missed() -> None:

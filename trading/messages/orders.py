@@ -215,6 +215,14 @@ class VenueFill:
 
 
 @frozen(kw_only=True)
+class OddFill:
+    """A fill that cannot be read, of an order that can be named: it is others' business, or one order's, not all orders'."""
+
+    venue_order_id: str
+    why: str
+
+
+@frozen(kw_only=True)
 class Balance:
     """One currency: available excludes hold."""
 
@@ -256,14 +264,14 @@ class Candle:
     volume: float
 
 
-PageItem = VenueOrder | VenueFill | Balance | BestBidAsk | Fees | Account | Candle | float | object
+PageItem = VenueOrder | VenueFill | OddFill | Balance | BestBidAsk | Fees | Account | Candle | float | object
 
 
 @frozen(kw_only=True)
 class Page:
     """gateway -> whoever asked. complete False means no answer at all: a partial listing proves nothing.
 
-    items: VenueOrder, VenueFill, Balance, BestBidAsk, Product, Fees, Account, Candle, or the server time (float, seconds UTC).
+    items: VenueOrder, VenueFill, OddFill, Balance, BestBidAsk, Product, Fees, Account, Candle, or the server time (float, seconds UTC).
     """
 
     query_id: str
