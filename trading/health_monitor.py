@@ -116,6 +116,7 @@ def breaker_rules(settings: HealthMonitorSettings) -> tuple[BreakerRule, ...]:
         row("user_feed_down", "user_feed", "connected", (0.5, 1.0), "the user channel is down", above=False),
         row("user_feed_stale", "user_feed", "frame_age_s", settings.user_frame_age_s, "the user channel has fallen silent"),
         row("reconcile_drift", "oms", "drift_usd", settings.reconcile_drift_usd, "balances and book disagree", required=False, level="critical"),
+        row("reconcile_stale", "oms", "reconcile_age_s", (180.0, 60.0), "the venue's orders, fills and balances cannot be read to their end", required=False, level="critical"),  # six passes
         row("volatility_crash", "universe", "crash", (1.0, 0.0), "BTC is in regime crash", required=False, hold_s=5.0),
         row("realised_volatility", "universe", "volatility_pct", settings.volatility_pct, "BTC has moved too wildly for a day", required=False),
         row("empty_universe", "universe", "eligible_missing", (1.0, 0.0), "too few products are eligible", required=False, hold_s=5.0),

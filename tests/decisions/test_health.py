@@ -79,6 +79,7 @@ def test_good_readings_close_everything_at_once():
         ("user_feed", {"connected": 0.0}, "user_feed_down"),
         ("user_feed", {"frame_age_s": 25.0}, "user_feed_stale"),
         ("oms", {"drift_usd": 6.0}, "reconcile_drift"),
+        ("oms", {"reconcile_age_s": 181.0}, "reconcile_stale"),
         ("universe", {"crash": 1.0}, "volatility_crash"),
         ("universe", {"volatility_pct": 160.0}, "realised_volatility"),
         ("universe", {"eligible_missing": 1.0}, "empty_universe"),

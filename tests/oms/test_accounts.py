@@ -22,6 +22,7 @@ from tests.oms.talk import (
     body_of,
     quiet_venue,
 )
+from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import (
@@ -357,6 +358,28 @@ def test_a_fill_of_ours_that_cannot_be_read_keeps_entries_out_and_stops_no_stop(
     assert "oms:odd_fill" not in host.conditions()
     host.answer_query(QueryKind.BALANCES, *(USD,))
     assert host.book.recovery is Recovery.RECONCILED
+
+
+def test_a_book_that_nobody_compares_any_more_takes_no_entries() -> None:
+    """One account row that cannot be read; everything else is answered, and entries went on for days behind a warning."""
+    host, health = Host().active(), HealthMonitorMachine(settings=HealthMonitorSettings(), me=(1, 7))
+    quiet = quiet_venue(host)
+
+    def answer(send):
+        unread = getattr(send.message, "kind", None) is QueryKind.BALANCES
+        return [page_of(send.message, complete=False)] if unread else quiet(send)
+
+    def breaker(seconds: int, answer) -> tuple[bool, bool]:
+        for _ in range(seconds):
+            for send in host.run(1.0, answer=answer):
+                if send.role == "health_monitor":
+                    health.handle(send.message, host.now)
+        found = next(b for b in health._snapshot().breakers if b.code == "reconcile_stale")
+        return found.open, found.measured
+
+    assert breaker(100, answer) == (False, True), "a venue may stumble for a while"
+    assert breaker(120, answer) == (True, True)
+    assert breaker(60, quiet) == (False, True)
 
 
 def test_a_reset_of_the_user_feed_asks_what_was_missed() -> None:
