@@ -6,7 +6,8 @@
     oms_positions their ends, outcomes, other hands        oms_rowless  orders of ours without a row
     oms_passes    Hello, Withdraw, reconcile, recovery     oms_people   what people order
     oms_view      snapshots and who hears them             oms_book     the rows
-    oms_retire    what is over for long                    oms_desk     everything in memory
+    oms_balances  what a page of balances tells            oms_retire   what is over for long
+    oms_desk      everything in memory
 
 Each handle: the message changes the book; every order that changed is served (what is due is sent, its timer armed); the
 version rises at most once; then go the rows, the sends, the snapshots, and last the answers that rest on them.
