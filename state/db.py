@@ -150,6 +150,17 @@ def positions(data_dir: Path) -> list[str]:
         return []
 
 
+def other_account(data_dir: Path, tag: str) -> str:
+    """The tag of an order in the book that is not of the account `tag`; "" when all are, or nothing can be read."""
+    sql = "SELECT client_order_id FROM intents WHERE client_order_id NOT LIKE ? LIMIT 1"
+    try:
+        with reading(data_dir / MAIN_STORE) as db:
+            found = db.execute(sql, (f"bh-{tag}-%",)).fetchone()
+    except sqlite3.Error:
+        return ""
+    return "" if found is None else str(found[0]).removeprefix("bh-").partition("-")[0]
+
+
 def set_aside(path: Path) -> Path:
     """Move a damaged store (and its WAL) out of the way, keeping it: `run --adopt-from-venue`. Returns the new name. It stays
     known that it held rows: a run that dies before it has saved some must not let the next one take the data dir for new.

@@ -8,9 +8,12 @@ import sys
 
 import pytest
 
+from state.db import other_account
 from state.locks import AccountLock, InstanceLock
+from state.store import Store
 from tests.live.harness import ROOT, Bot
 from tests.receiver import Receiver
+from trading.machine import Save, Table
 
 pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
 
@@ -72,6 +75,18 @@ def test_a_second_bot_on_the_same_account_is_refused(bot, tmp_path):
     lock = AccountLock(tag)
     assert f"same account (tag {tag})" in _refused(bot, 3)
     lock.release()
+
+
+def test_the_book_of_another_account_is_refused(bot, tmp_path):
+    """A copy of another bot's book was put back: its positions would be sold from what the owner holds here."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "account").write_text('{"tag": "aaaa"}')
+    store = Store(tmp_path / "bulkhead.db", [Table("intents", columns={"client_order_id": "text"})])
+    store.commit([Save("intents", "1", {"client_order_id": "bh-bbbb-x"})])
+    store.close()
+    said = _refused(bot, 3)
+    assert "another account (tag bbbb)" in said and "(tag aaaa)" in said
+    assert other_account(tmp_path, "bbbb") == ""
 
 
 def test_the_main_program_imports_no_more_than_it_needs_before_it_forks():
