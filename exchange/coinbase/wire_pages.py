@@ -139,15 +139,23 @@ def order_of(row: Mapping[str, Any]) -> VenueOrder:
         base_size=base_size,
         limit_price=limit_price,
         filled_size=filled_size,
-        average_price=number(row, "average_filled_price") or ZERO,
-        filled_value_usd=number(row, "filled_value") or ZERO,
-        fees_usd=number(row, "total_fees") or ZERO,
+        average_price=_estimate(row, "average_filled_price"),
+        filled_value_usd=_estimate(row, "filled_value"),
+        fees_usd=_estimate(row, "total_fees"),
         created_s=seconds(row, "created_time"),
         end_time_s=end_time_s,
         post_only=post_only,
         pending_cancel=pending_cancel,
         reject_reason="" if reject == "REJECT_REASON_UNSPECIFIED" else reject,
     )
+
+
+def _estimate(row: Mapping[str, Any], name: str) -> Decimal:
+    """What nothing is booked by: unreadable is as good as absent, and no reason to know nothing of any order."""
+    try:
+        return number(row, name) or ZERO
+    except Unreadable:
+        return ZERO
 
 
 def _configuration(row: Mapping[str, Any]) -> tuple[Decimal | None, Decimal | None, float | None, bool]:

@@ -336,6 +336,13 @@ def test_a_strangers_odd_row_does_not_blind_us() -> None:
     assert [o.venue_order_id for o in wire_pages.order_page(orders(strange, ORDER)).items] == ["v1"]
 
 
+@pytest.mark.parametrize("name", ["average_filled_price", "filled_value", "total_fees"])
+def test_what_nothing_is_booked_by_makes_no_listing_unreadable(name: str) -> None:
+    """Stops would wait for a listing that can never be read to its end."""
+    odd, _ = wire_pages.order_page(orders({**ORDER, name: {"value": "?"}}, ORDER)).items
+    assert (odd.average_price, odd.filled_value_usd, odd.fees_usd).count(Decimal(0)) >= 1
+
+
 def test_a_null_configuration_is_read_without_a_size() -> None:
     (order,) = wire_pages.order_page(orders({**ORDER, "order_configuration": None})).items
     assert (order.base_size, order.limit_price) == (None, None)
