@@ -259,6 +259,11 @@ def adopt(
     )
     order = Order(intent=intent, status=OrderStatus.UNKNOWN, existed=True, updated_s=d.now.venue_s)
     d.book.add(order)
+    if side is Side.SELL:  # of the coins that an exit of this book sells, too
+        for other in d.book.open_orders():
+            sells = other.intent.side is Side.SELL and other.intent.product_id == product_id
+            if sells and not other.intent.external:
+                want_cancel(d, other, "external")
     d.book.put_cooldown(
         CooldownRow(
             product_id=product_id,

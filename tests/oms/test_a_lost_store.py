@@ -17,7 +17,7 @@ from tests.oms.talk import (
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import ExitVerdict, Refused
-from trading.messages.orders import Balance, OutcomeKind, PlaceOrder, Query, QueryKind
+from trading.messages.orders import Balance, CancelOrders, OutcomeKind, PlaceOrder, Query, QueryKind
 from trading.oms_settings import OmsSettings
 from trading.values import Purpose, Side, client_order_id
 
@@ -301,6 +301,18 @@ def test_what_an_exit_without_a_row_may_have_sold_is_not_sold_while_its_fills_ar
     host.run(1.5)
     assert host.book.recovery is Recovery.ORDERS_KNOWN
     assert {p.body.base_size for p in exits_since(host, sale)} == ({D("0.6")} if status == "canceled" else set())
+
+
+def test_an_exit_that_rests_makes_room_for_an_order_without_a_row_that_sells_the_same_coins() -> None:
+    """Both would sell: one of them the owner's."""
+    host, position_id, sale = put_back()
+    host.answer_query(QueryKind.ORDERS)
+    host.answer_query(QueryKind.FILLS)
+    host.tell(exit_order(host, position_id, "1", "110", n=7, style="post_only"))
+    resting = host.last(PlaceOrder)
+    host.tell(outcome(resting, OutcomeKind.ACCEPTED, "v7"))
+    host.tell(update(sale, "v2", "open", "0.4"))
+    assert {i for c in host.all(CancelOrders) for i in c.venue_order_ids} == {"v2", "v7"}
 
 
 def exits_since(host: Host, sale: PlaceOrder) -> list[PlaceOrder]:
