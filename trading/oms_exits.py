@@ -294,17 +294,25 @@ def is_dust_now(d: Desk, position: Position) -> bool:
     return bought == ZERO and sold == ZERO and is_dust(d, position)
 
 
-def begin_flatten(d: Desk, message: OperatorOrder) -> str:
-    """Ask for prices; the orders go when they are here. Returns what is under way, or "" when nothing is to be sold."""
+def clear_own_buys(d: Desk, message: OperatorOrder) -> bool:
+    """Cancel our own buys of what a flatten sells, since the venue cancels what would trade with them; true while one may rest."""
+    products = dict.fromkeys(p.product_id for p in flatten_targets(d, dict(message.args).get("symbol")))
+    resting = [
+        product_id for product_id in products if _own_buys(d, product_id)
+    ]  # all are cancelled, not only the first
+    return bool(resting)
+
+
+def begin_flatten(d: Desk, message: OperatorOrder) -> bool:
+    """Ask for prices; the orders go when they are here. False when nothing is to be sold."""
     targets = flatten_targets(d, dict(message.args).get("symbol"))
     if not targets:
-        return ""
+        return False
+    clear_own_buys(d, message)
     products = tuple(dict.fromkeys(p.product_id for p in targets))
-    for product_id in products:
-        _own_buys(d, product_id)
     query_id = d.query("flatten", message.command_id, QueryKind.BEST_BID_ASK, product_ids=products)
     d.flattens[message.command_id] = (message, query_id)
-    return f"{len(targets)} positions in {len(products)} products"
+    return True
 
 
 def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> Flattened:

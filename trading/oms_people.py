@@ -11,7 +11,7 @@ from trading.messages.control import ON_EXIT, CommandDone, OperatorOrder
 from trading.messages.decisions import ExitPlan
 from trading.messages.orders import BestBidAsk, QueryKind
 from trading.oms_desk import Desk
-from trading.oms_exits import begin_flatten
+from trading.oms_exits import begin_flatten, clear_own_buys
 from trading.oms_orders import learn, unwanted, want_cancel
 from trading.oms_positions import adopt_coins
 from trading.oms_rowless import recall_rowless
@@ -154,7 +154,10 @@ def _flatten(d: Desk, message: OperatorOrder) -> None:
         if d.flattens[message.command_id][1] in d.queries:
             return
         del d.flattens[message.command_id]
+    again = message.command_id in d.flatten_orders
     d.flatten_orders[message.command_id] = message
+    if not again and clear_own_buys(d, message):
+        return  # they get a second to be gone: the operator repeats it
     if not begin_flatten(d, message):
         if any(order.intent.side is Side.SELL and order.cancel_reason for order in d.book.open_orders()):
             return  # an exit that is being cancelled (by a kill) still holds the coins: the operator repeats it
@@ -165,12 +168,15 @@ def _flatten_on_exit(d: Desk, message: OperatorOrder) -> None:
     """The bot is about to stop: no entry any more, and whatever can be sold is, by as many orders as it takes. Main repeats it
     under new ids and is answered when nothing above dust is held and nothing sells any more.
     """
-    if not d.leaving:
+    again = d.leaving
+    if not again:
         d.leaving = d.changed = True
         for order in d.book.open_orders():
             if why := unwanted(d, order.intent):
                 want_cancel(d, order, why)
     if d.gateway is None or d.drain_run is not None or d.flattens:
+        return
+    if not again and clear_own_buys(d, message):
         return
     if begin_flatten(d, message):
         d.flatten_orders[message.command_id] = message

@@ -580,6 +580,21 @@ def test_a_flatten_of_what_the_venue_does_not_let_be_sold_so_is_answered_so(flag
     assert not done.ok and "selling nothing" in done.text and said in done.text
 
 
+@pytest.mark.parametrize("on_exit", [False, True])
+def test_a_flatten_gives_our_own_buys_a_moment_to_be_gone_and_no_longer(on_exit) -> None:
+    """The venue prevents trades with ourselves: it cancelled the sale, and "selling" had been answered."""
+    host = Host().active()
+    place = host.accepted_entry(size="2")
+    host.tell(update(place, "v1", "open", "1"))
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "1", "100"))
+    for n in (1, 2):
+        assert not host.queries(QueryKind.BEST_BID_ASK)
+        host.tell(leaving(n) if on_exit else order_of("flatten", "f1"))
+        assert host.last(CancelOrders).venue_order_ids == ("v1",)
+    assert host.queries(QueryKind.BEST_BID_ASK)
+
+
 def test_a_flatten_says_what_is_more_than_one_order_may_have() -> None:
     host = Host().active()
     host.bought("3", "100")
