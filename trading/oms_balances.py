@@ -33,6 +33,7 @@ def balances_answered(d: Desk, one: Pass, message: Page) -> None:
     )
     d.changed = True
     if d.catalog is not None and d.catalog.key_unchecked:
+        d.drift_usd = ZERO
         return  # it may be another account's: what is missing there has not left ours
     quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before
     closed_n, closed_usd = _shortfalls(d, gap.short)

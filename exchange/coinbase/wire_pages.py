@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from exchange.coinbase.wire import (
-    STATUSES,
     Unreadable,
     flag,
     number,
@@ -104,8 +103,7 @@ def _ids_of(row: Mapping[str, Any]) -> OrderIds:
     except Unreadable as unreadable:
         odd = f"{client_order_id}: {unreadable}" if client_order_id.startswith(OURS) else ""
         return OrderIds(client_order_id=client_order_id, odd=odd)
-    status = STATUSES.get(str(row.get("status")))
-    return OrderIds(venue_order_id, client_order_id, over=status is not None and status.terminal)
+    return OrderIds(venue_order_id, client_order_id, over=VenueStatus(status_word(row.get("status"))).terminal)
 
 
 def single_order(content: str | bytes) -> VenueOrder:
