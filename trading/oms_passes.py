@@ -230,7 +230,7 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
         if odd := _odd_of_ours(d, message.items):
             # The cursor stays where it is and the pass has no end, so that entries stay out; what was read is booked.
             d.pass_ = None
-            d.pass_at = d.now.boot_s + d.settings.reconcile_retry_s_max
+            d.pass_at = d.now.boot_s + d.settings.reconcile_every_s
             d.stand("odd_fill", "warning", f"{odd}; exits and cancels go on, entries wait until it can be read")
             return
         d.gone("odd_fill")

@@ -347,7 +347,7 @@ def test_a_fill_of_ours_that_cannot_be_read_keeps_entries_out_and_stops_no_stop(
         host.answer_query(QueryKind.ORDERS, listing(bought, "v8", "filled", "1"))
         host.answer_query(QueryKind.FILLS, odd)
         assert (host.book.recovery, host.machine.desk.book.meta.cursor_s) == (Recovery.ORDERS_KNOWN, cursor_s)
-        host.run(10.0)
+        host.run(31.0)
     assert "oms:odd_fill" in host.conditions()
     position = host.book.positions[0]
     host.tell(exit_order(host, position.position_id, "1", "90"))
