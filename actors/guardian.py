@@ -1,14 +1,20 @@
-"""The guardian's shell: hosts `trading/guardian.py` on one thread; it only ever cancels (protocol section 6)."""
+"""The guardian's shell: hosts `trading/guardian.py` on one thread; it only ever cancels (protocol section 6).
+
+The bot whose disk stalls beats no more, and just then the guardian must act on the same disk: what it writes, logs
+included, is written behind its thread, and what it reads is small and was read a second ago.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections import deque
+from functools import partial
 
 from attrs import evolve
 from loguru import logger
 
+from actors.behind import Behind
 from actors.clock import Clock
 from actors.guarding import recall, simulated_venue_gone
 from actors.host import MachineHost
@@ -39,13 +45,16 @@ KEY_NAME_ENV, KEY_SECRET_ENV = "BULKHEAD_GUARDIAN_API_KEY", "BULKHEAD_GUARDIAN_A
 
 
 class Guardian:
-    """The machine's shell; everything on one thread but the sweep and what people are told: a dead network must hold up neither."""
+    """The machine's shell; everything on one thread but the sweep, what people are told and what is written: a dead network
+    or disk must hold up nothing else.
+    """
 
     def __init__(self, plan: RunPlan, run_number: int, *, stays: bool) -> None:
         self.plan, self.run = plan, plan.run_folder
         self.exit_code: int | None = None
         self._sweeping = Sweeping(plan, self._own_key())
         self._inbox: deque[object] = deque()
+        self._disk = Behind()
         self._notifier = Notifier(alert_urls())
         self._notifier.start()
         self._stays = stays
@@ -65,7 +74,8 @@ class Guardian:
     def step(self) -> None:
         reports = self._sweeping.bridge.drain()
         if not self._stays and any(report.error for report in reports) and simulated_venue_gone(self.plan.data_dir):
-            logger.warning("the simulated venue is gone with its bot: nothing can rest or fill; the guardian goes home")
+            text = "the simulated venue is gone with its bot: nothing can rest or fill; the guardian goes home"
+            self._disk.do(partial(logger.warning, text))
             self.exit_code = 0
             return
         self._inbox.extend(reports)
@@ -74,18 +84,20 @@ class Guardian:
         self._host.wake_due()
 
     def close(self) -> None:
-        """What people are being told gets a moment."""
+        """What people are being told, and what is being written, gets a moment."""
         self._notifier.stop(LAST_WORDS_S)
+        self._disk.finish(LAST_WORDS_S)
 
     def _note(self, note: Note, _now: Instant) -> None:
-        logger.bind(kind=note.kind, values=dict(note.values)).warning(str(note.values.get("text", note.kind)))
+        log = logger.bind(kind=note.kind, values=dict(note.values))
+        self._disk.do(partial(log.warning, str(note.values.get("text", note.kind))))
 
     def _send(self, role: str, request: object) -> None:
         match request:
             case ReadBeat():
                 self._inbox.append(self._beat())
             case WriteFence():
-                self._write_fence(request)
+                self._disk.do(partial(self._write_fence, request))
             case SweepOrdered():
                 self._sweeping.order(request)
             case StopSweep():
@@ -93,12 +105,12 @@ class Guardian:
             case KillRun():
                 self._kill_run(request.run_number)
             case AlertPeople():
-                logger.bind(level=request.level).error(f"{request.title}: {request.text}")
+                self._disk.do(partial(logger.bind(level=request.level).error, f"{request.title}: {request.text}"))
                 self._notifier.send(request.level, request.title, request.text)
             case Leave():
                 self.exit_code = request.exit_code
             case _:
-                logger.error(f"the guardian cannot carry out {request!r} for {role}")
+                self._disk.do(partial(logger.error, f"the guardian cannot carry out {request!r} for {role}"))
 
     def _beat(self) -> BeatSeen:
         beat = fences.read_beat(self.run)
