@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from typing import Any
 
@@ -16,6 +15,8 @@ from attrs import frozen
 URLS_ENV = "BULKHEAD_ALERT_URLS"
 QUEUE_MAX = 100
 TRIES = 3
+TRY_S_MAX = 10.0
+"""A channel has so long for each try: its timeouts count anew with each byte that it sends, and a name server's is its own."""
 
 
 def alert_urls() -> tuple[str, ...]:
@@ -120,17 +121,36 @@ def notify_now(urls: Sequence[str], level: str, title: str, text: str, stopped: 
         except Exception:  # a channel's own bug is a failed try, never ours
             return True
 
-    waiting: list[Any] = [apprise.Apprise() for _ in urls]
+    # Without a timeout of apprise's own, which would put each channel on a pool of a few threads: those that hang stay
+    # in it, until no channel is served, and the program's end waits for them.
+    plain = apprise.AppriseAsset(service_timeout=0)
+    waiting: list[Any] = [apprise.Apprise(asset=plain) for _ in urls]
     known = [target.add(url) for target, url in zip(waiting, urls, strict=True)]
     waiting = [target for target, accepted in zip(waiting, known, strict=True) if accepted]
     for attempt in range(TRIES):
-        if waiting:
-            with ThreadPoolExecutor(len(waiting)) as pool:
-                waiting = [target for target, again in zip(waiting, pool.map(refused, waiting), strict=True) if again]
-        if not waiting:
+        waiting = _refused(waiting, refused)
+        if not waiting or attempt + 1 == TRIES:
             break
-        if stopped is not None and stopped.wait(1.0 * (attempt + 1)):
+        pause_s = 1.0 * (attempt + 1)
+        if stopped is None:
+            time.sleep(pause_s)
+        elif stopped.wait(pause_s):
             return False
-        if stopped is None and attempt + 1 < TRIES:
-            time.sleep(1.0 * (attempt + 1))
     return not waiting and all(known) and bool(known)
+
+
+def _refused(targets: list[Any], refused: Callable[[Any], bool]) -> list[Any]:
+    """Those that did not take it within TRY_S_MAX. Daemons: no program waits at its end for one that never answers."""
+    took: list[Any] = []
+
+    def ask(target: Any) -> None:
+        if not refused(target):
+            took.append(target)
+
+    threads = [threading.Thread(target=ask, args=(target,), name="channel", daemon=True) for target in targets]
+    for thread in threads:
+        thread.start()
+    until_s = time.monotonic() + TRY_S_MAX
+    for thread in threads:
+        thread.join(max(0.0, until_s - time.monotonic()))
+    return [target for target in targets if target not in took]

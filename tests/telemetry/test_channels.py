@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from actors.plan import RunPlan
 from config.schema import Config
 from exchange.coinbase import fences
 from exchange.coinbase.transport import boot_s
+from telemetry import notify
 from telemetry.notify import Notifier, notify_now
 from tests.support import eventually
 
@@ -52,6 +57,50 @@ def hanging():
     """The address of a channel that takes the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"json://127.0.0.1:{server.getsockname()[1]}/hook"
+
+
+@pytest.fixture
+def dripping():
+    """The address of a channel that answers one byte at a time and never ends: no timeout of a single read meets it."""
+    over = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not over.wait(0.1):
+                sock.sendall(b"x")
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"json://127.0.0.1:{server.getsockname()[1]}/hook"
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_channel_that_never_finishes_its_answer_holds_up_no_later_alert(monkeypatch, channel, dripping):
+    good, heard = channel()
+    monkeypatch.setattr(notify, "TRY_S_MAX", 0.3)
+    notifier = Notifier([dripping, good])
+    notifier.start()
+    for title in ("first", "second"):
+        notifier.send("critical", title, "text")
+    eventually(lambda: heard, lambda titles: titles == ["first", "second"], 15.0)
+    eventually(lambda: notifier.lost, lambda lost: lost == 2, 15.0)
+    notifier.stop(0.1)
+
+
+def test_a_program_ends_although_a_channel_does_not(dripping):
+    program = (
+        "import threading, time; from telemetry.notify import notify_now\n"
+        f"telling = threading.Thread(target=notify_now, args=([{dripping!r}], 'critical', 'a', 'b'), daemon=True)\n"
+        "telling.start(); telling.join(1.0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=10.0, cwd=Path(__file__).parents[2])
 
 
 def test_a_channel_that_refuses_does_not_make_the_others_ring_three_times(channel):
