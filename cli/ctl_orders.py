@@ -66,10 +66,9 @@ def kill(reason: str, data_dir: DataDir = None, name: Name = None, as_json: AsJs
     try:
         order(data_dir, "kill", {}, name, reason, as_json)
     except FailedError as error:
-        from cli.panic import engage_and_sweep, say
+        from cli.panic import engage_and_sweep
 
-        say(as_json, {"bot": str(error)}, f"{error}; engaging the kill switch without it")
-        code = engage_and_sweep(running_data_dir(data_dir), name or getpass.getuser(), reason, as_json)
+        code = engage_and_sweep(running_data_dir(data_dir), name or getpass.getuser(), reason, as_json, str(error))
         raise typer.Exit(code) from None
 
 

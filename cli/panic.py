@@ -1,10 +1,19 @@
-"""Panic: no bot is needed. Engage the kill switch's files, then sweep what is ours until the venue lists none twice."""
+"""Panic: no bot is needed. Engage the kill switch's files, then sweep what is ours until the venue lists none twice.
+
+Once begun it is carried out: it waits neither for a disk that stalls nor for who reads its lines, and a terminal that
+closes does not end it (Ctrl-C does).
+"""
 
 from __future__ import annotations
 
 import json
+import signal
+import sys
+import threading
 import time
 from pathlib import Path
+
+from attrs import frozen
 
 from actors.guarding import recall, simulated_venue_gone
 from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV, VENUE_LINE, venue_line
@@ -13,38 +22,45 @@ from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.fences import engage_kill_file
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.sweep import sweep
+from telemetry.outlet import Outlet, outlet_on
 from trading.messages.control import SweepReport
 
 PATIENCE_S = 240.0
+ENGAGE_S, LAST_WORDS_S = 2.0, 2.0
 
 
-def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> int:
+def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool, no_bot: str = "") -> int:
     """Exit code: 0 when the switch is engaged and the venue listed none of ours twice, 1 otherwise.
 
-    Cancels need no room on the disk: a switch that cannot be engaged holds up no sweep.
+    no_bot: why the bot was not asked to do it, for `ctl kill`.
     """
-    run = data_dir / "run"
-    if not run.is_dir():
+    if not (data_dir / "run").is_dir():
         raise UsageError(f"{data_dir} is not a bot's data dir (it has no run/); name the right one with --data-dir")
-    engaged = True
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    out = outlet_on(sys.stdout)
+    said = Said(out, as_json)
+    if no_bot:
+        said.line({"bot": no_bot}, f"{no_bot}; engaging the kill switch without it")
     try:
-        engage_kill_file(run, cause=reason, name=name, source="panic", data_folder=data_dir)
-        say(as_json, {"engaged": True}, f"kill switch engaged in {data_dir}: {reason} ({name})")
-    except OSError as error:
-        engaged = False
-        text = f"the kill switch CANNOT be engaged in {data_dir}: {error}; a bot that starts there may trade. Orders are cancelled now."
-        say(as_json, {"engaged": False, "error": str(error)}, text)
+        return _engage_and_sweep(data_dir, name, reason, said)
+    finally:
+        out.drain(LAST_WORDS_S)
+
+
+def _engage_and_sweep(data_dir: Path, name: str, reason: str, said: Said) -> int:
+    engaging = Engaging(data_dir, name, reason)
+    if engaging.error:
+        text = f"the kill switch CANNOT be engaged in {data_dir}: {engaging.error}; a bot that starts there may trade. Orders are cancelled now."
+        said.line({"engaged": False, "error": engaging.error}, text)
+    else:
+        said.line({"engaged": True}, f"kill switch engaged in {data_dir}: {reason} ({name})")
     if simulated_venue_gone(data_dir):
         text = "the simulated venue of this data dir is not running: nothing can rest or fill until the next run" + (
-            ", which starts with the kill switch engaged" if engaged else ""
+            "" if engaging.error else ", which starts with the kill switch engaged"
         )
-        say(
-            as_json,
-            {"clean": True, "canceled": [], "listed": 0, "passes": 0, "error": "", "venue_running": False},
-            text,
-        )
-        return OK if engaged else FAILED
-    report = sweep_ours(data_dir, as_json)
+        said.line({"clean": True, "canceled": [], "listed": 0, "passes": 0, "error": "", "venue_running": False}, text)
+        return FAILED if engaging.error else OK
+    report = sweep_ours(data_dir, said)
     record = {
         "clean": report.clean,
         "canceled": list(report.canceled),
@@ -52,8 +68,32 @@ def engage_and_sweep(data_dir: Path, name: str, reason: str, as_json: bool) -> i
         "passes": report.passes,
         "error": report.error,
     }
-    say(as_json, record, outcome_text(report))
-    return OK if report.clean and engaged else FAILED
+    said.line(record, outcome_text(report))
+    if error := engaging.error:
+        said.line({"engaged": False, "error": error}, f"the kill switch is NOT engaged in {data_dir}: {error}")
+    return FAILED if error or not report.clean else OK
+
+
+class Engaging:
+    """Engages the switch, in a thread: no cancel waits longer than ENGAGE_S for a disk that stalls, and none needs room on it.
+
+    error: "" once the switch is engaged; it may be later than the first answer.
+    """
+
+    def __init__(self, data_dir: Path, name: str, reason: str) -> None:
+        self.error = f"the disk has not answered for {ENGAGE_S:g} s"
+        self._data_dir, self._name, self._reason = data_dir, name, reason
+        thread = threading.Thread(target=self._run, name="engage", daemon=True)
+        thread.start()
+        thread.join(ENGAGE_S)
+
+    def _run(self) -> None:
+        data = self._data_dir
+        try:
+            engage_kill_file(data / "run", cause=self._reason, name=self._name, source="panic", data_folder=data)
+            self.error = ""
+        except OSError as error:
+            self.error = str(error)
 
 
 def outcome_text(report: SweepReport) -> str:
@@ -72,7 +112,7 @@ def pass_text(report: SweepReport) -> str:
     return f"pass {report.passes}: {report.listed} of ours listed {report.error}".rstrip()
 
 
-def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:
+def sweep_ours(data_dir: Path, said: Said) -> SweepReport:
     """List and cancel by prefix and tag, with a connection of its own."""
     try:
         tag = account_tag_of(data_dir)
@@ -84,7 +124,7 @@ def sweep_ours(data_dir: Path, as_json: bool) -> SweepReport:
 
     def tell(report: SweepReport) -> None:
         record = {"pass": report.passes, "listed": report.listed, "error": report.error}
-        say(as_json, record, pass_text(report))
+        said.line(record, pass_text(report))
 
     until = time.clock_gettime(time.CLOCK_BOOTTIME) + PATIENCE_S
     return sweep(endpoints, key, tag, until, tell, leave_when_clean=True)
@@ -114,5 +154,12 @@ def venue_of(data_dir: Path) -> tuple[Endpoints, ApiKey]:
     return Endpoints.coinbase(), ApiKey(name, secret)
 
 
-def say(as_json: bool, record: dict[str, object], text: str) -> None:
-    print(json.dumps(record) if as_json else text, flush=True)
+@frozen
+class Said:
+    """Where lines go, as text or as JSON. A reader that is gone or stopped holds nothing up."""
+
+    out: Outlet
+    as_json: bool
+
+    def line(self, record: dict[str, object], text: str) -> None:
+        self.out.offer(f"{json.dumps(record) if self.as_json else text}\n")
