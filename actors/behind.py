@@ -6,6 +6,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from loguru import logger
+
 WAITING_MAX = 1000
 
 
@@ -18,7 +20,7 @@ class Behind:
         self._thread.start()
 
     def do(self, call: Callable[[], object]) -> bool:
-        """Whether `call` will be carried out; it may not raise."""
+        """Whether `call` will be carried out. What it raises is logged."""
         try:
             self._waiting.put_nowait(call)
         except queue.Full:
@@ -32,4 +34,8 @@ class Behind:
 
     def _run(self) -> None:
         while True:
-            self._waiting.get()()
+            call = self._waiting.get()
+            try:
+                call()
+            except Exception as error:  # a bug there must not cost what comes after it
+                logger.error(f"{call} failed: {type(error).__name__}: {error}")

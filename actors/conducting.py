@@ -46,11 +46,11 @@ class Conducting:
         settings = plan.section("conductor", ConductorSettings)
         settings = evolve(settings, flatten_on_exit=settings.flatten_on_exit or plan.flatten_on_exit)
         machine = ConductorMachine(settings=settings, me=(plan.run_number, 0))
-        store = RunRecord(plan.data_dir / "runs.sqlite", machine.tables, begin_anew=plan.adopt_from_venue)
+        self.record = RunRecord(plan.data_dir / "runs.sqlite", machine.tables, begin_anew=plan.adopt_from_venue)
         self.clock = Clock(plan.run_folder)
         self._people = People(plan, "main", self._tell)
         self.requests = Requests(self)
-        self._host = MachineHost(machine, store, self.clock, send=self._send, note=self._note)
+        self._host = MachineHost(machine, self.record, self.clock, send=self._send, note=self._note)
         self._host.recover()
 
     def give(self, message: object) -> None:

@@ -21,6 +21,7 @@ def end(
     view: View,
 ) -> int:
     conducting.requests.finish()
+    conducting.record.close()
     if guardian is not None and leave.exit_code == 0:
         guardian.finish()
     if venue is not None and (leave.exit_code == 0 or conducting.plan.fresh):

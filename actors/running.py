@@ -55,6 +55,7 @@ def run(
 def _start_tree(conducting: Conducting, lock: InstanceLock, view: View) -> None:
     plan = conducting.plan
     view.event("tree", f"starting the tree of run {plan.run_number}")
+    conducting.record.finish()
     gc.collect()  # what is collected in a child would close descriptors by numbers that mean something else there
     try:
         tree = supervision.start(
