@@ -5,9 +5,12 @@ The journal of record is the database and the audit chain; a lost log line loses
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
+import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,7 @@ _SHAPES = re.compile(
     re.DOTALL,
 )
 HIDDEN = "[hidden]"
+FILE_BYTES = 20_000_000
 
 
 def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
@@ -55,9 +59,9 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
             logger.add(
                 folder / f"{role.replace(':', '_')}.jsonl",
                 serialize=True,
-                rotation="20 MB",
+                rotation=FILE_BYTES,
                 retention="90 days",
-                compression="gz",
+                compression=_compress_beside,
                 catch=True,
                 diagnose=False,  # it would print the values of variables, keys among them
                 backtrace=False,
@@ -72,6 +76,23 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
             backtrace=False,
             catch=True,
         )
+
+
+def _compress_beside(path: str) -> None:
+    """In a thread: compressing a whole file takes more than a second, and whoever logged the line that filled it may hold a stop."""
+    threading.Thread(target=_compress, args=(path,), name="compress", daemon=True).start()
+
+
+def _compress(path: str) -> None:
+    """A process that ends midway leaves the plain file; both go with their age."""
+    unfinished = f"{path}.gz.part"
+    try:
+        with open(path, "rb") as plain, gzip.open(unfinished, "wb") as packed:  # noqa: PTH123 -- loguru gives a text
+            shutil.copyfileobj(plain, packed)
+        Path(unfinished).replace(f"{path}.gz")
+        Path(path).unlink()
+    except OSError:  # no room: the plain file stays
+        Path(unfinished).unlink(missing_ok=True)
 
 
 def _traceback(exception: Any) -> str:

@@ -1,0 +1,48 @@
+"""Logs never hold up who writes them."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+
+import pytest
+from loguru import logger
+
+from telemetry import log
+from tests.support import eventually
+
+
+@pytest.fixture
+def quiet():
+    yield
+    logger.remove()
+
+
+def test_a_file_that_is_full_is_compressed_beside_whoever_filled_it(tmp_path, monkeypatch, quiet):
+    packed, goes_on, real = [], threading.Event(), gzip.open
+
+    def slow(path, *args, **kwargs):
+        packed.append(path)
+        goes_on.wait(20.0)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(gzip, "open", slow)
+    monkeypatch.setattr(log, "FILE_BYTES", 10_000)
+    log.set_up(tmp_path, "oms")
+    writer = threading.Thread(target=lambda: [logger.info("x" * 1000) for _ in range(15)], daemon=True)
+    writer.start()
+    writer.join(10.0)
+    stood = writer.is_alive()
+    goes_on.set()
+    assert packed and not stood
+    writer.join(10.0)
+    names = eventually(
+        lambda: sorted(path.name for path in tmp_path.iterdir()),
+        lambda names: all(name == "oms.jsonl" or name.endswith(".gz") for name in names),
+    )
+    assert len(names) > 1
+    lines = 0
+    for name in names:
+        with (real if name.endswith(".gz") else open)(tmp_path / name, "rt") as file:
+            lines += sum(1 for _ in file)
+    assert lines == 15
