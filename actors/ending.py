@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from actors.behind import Behind
 from actors.conducting import Conducting
 from actors.guarding import GuardianProcess
 from actors.venue import VenueProcess
@@ -10,6 +13,8 @@ from state import db
 from state.locks import AccountLock
 from telemetry.client import PAGE_FILE, SOCKET_NAME
 from trading.messages.control import Leave
+
+BOOK_S_MAX = 2.0
 
 
 def end(
@@ -39,8 +44,16 @@ def end(
         "processes_left": len(conducting.left_pids),
         "exit": leave.exit_code,
     }
-    view.close(summary, _last_lines(leave, db.positions(conducting.plan.data_dir)))
+    view.close(summary, _last_lines(leave, _positions(conducting.plan.data_dir)))
     return leave.exit_code
+
+
+def _positions(data_dir: Path) -> list[str]:
+    """What the book holds, unless its disk stalls: nobody's last lines wait for that."""
+    found: list[str] = []
+    behind = Behind()
+    behind.do(lambda: found.extend(db.positions(data_dir)))
+    return list(found) if behind.finish(BOOK_S_MAX) else ["what cannot be read now (the book does not answer)"]
 
 
 def _last_lines(leave: Leave, positions: list[str]) -> list[str]:

@@ -88,8 +88,12 @@ class Relations(SupervisedActor):
 
     def row(self, child_id: str) -> ChildRow:
         child, body, now_s = self.core.children[child_id], self.bodies.get(child_id), time.monotonic()
+        # A process that waits for a disk that stalls ends by SIGKILL only when the disk is back; until then nobody serves.
+        dying = body is not None and bool(body.killed) and child.state is State.UP
         state = str(child.state)
-        if child.state is State.STOPPING:
+        if dying:
+            state = "restarting"
+        elif child.state is State.STOPPING:
             state = "running"
         elif child.state is State.STARTING and child.restarting:
             state = "restarting"
@@ -105,9 +109,9 @@ class Relations(SupervisedActor):
             rss_bytes=body.rss_bytes if body else 0,
             dropped=body.dropped if body else 0,
             uptime_s=now_s - body.born_s if body else 0.0,
-            reason=child.reason,
+            reason=body.killed if body and dying else child.reason,
             dynamic=self.spec.dynamic,
-            path=body.path if body and child.state is not State.STARTING else None,
+            path=body.path if body and child.state is not State.STARTING and not dying else None,
         )
 
     def _flush_rows(self) -> None:

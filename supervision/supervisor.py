@@ -273,6 +273,7 @@ class Supervisor(Relations):
             deadline_s = self.pulses.of[child_id].deadline_s
             self.pulses.end(child_id)
             self._kill(self.bodies[child_id], f"hung: no answer to a ping for {deadline_s} s")
+            self.dirty[child_id] = None
         if self.pulses.of:
             self.wake_in("tick", self.pulses.interval_s)
 

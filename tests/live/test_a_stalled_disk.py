@@ -1,0 +1,82 @@
+"""A disk that stalls under one part of a bot: no write to it ends, no signal ends who waits for it, and the orders stay safe."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from tests.live.harness import RESTING, Bot, rest_something
+from tests.support import eventually
+
+pytestmark = [pytest.mark.xdist_group("live"), pytest.mark.slow]  # real bots: one after the other, on one worker
+
+FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
+FIRE_S = 6
+"""Instead of 30 s, by the same setting that a user has."""
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small ext4 of its own; `disk.stall()` until the test is over."""
+    image, folder = tmp_path / "disk.img", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    for command in ([str(mkfs), "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
+        if mkfs is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip(f"no disk of its own can be made here ({' '.join(command)})")
+    handle = os.open(folder, os.O_RDONLY)
+
+    class Disk:
+        path = folder
+        stalled = False
+
+        def stall(self):
+            os.sync()
+            fcntl.ioctl(handle, FIFREEZE, 0)
+            self.stalled = True
+
+        def goes_on(self):
+            if self.stalled:
+                self.stalled = False
+                fcntl.ioctl(handle, FITHAW, 0)
+
+    disk = Disk()
+    yield disk
+    disk.goes_on()
+    os.close(handle)
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def _beat(bot):
+    return json.loads((bot.data_dir / "run" / "beat").read_text())["state"]
+
+
+def test_when_the_book_stalls_people_see_it_the_guardian_cancels_and_the_run_ends(tmp_path, disk):
+    bot = Bot(tmp_path / "bot", f"guardian.fire_loops={FIRE_S}", *RESTING, "symbol.entry.ttl_s=200.0")
+    bot.data_dir.mkdir()
+    (disk.path / "bulkhead.db").touch(mode=0o600)
+    (bot.data_dir / "bulkhead.db").symlink_to(disk.path / "bulkhead.db")
+    try:
+        bot.start().ready()
+        rest_something(bot)
+        disk.stall()
+        stalled_s = time.monotonic()
+        bot.rise("BTC-USD")  # so that the book is written
+        eventually(lambda: _beat(bot), lambda state: state != "ready", 20.0)
+        eventually(bot.status, lambda status: status and "breaker:supervision" in status["causes"], 5.0)
+        eventually(bot.resting, lambda resting: not resting, FIRE_S * 2.0 + 5.0)
+        print(f"the book's disk stalled to an empty venue: {time.monotonic() - stalled_s:.1f} s")
+        eventually(bot.tail, lambda text: "exit 1: the guardian's fence closed this run" in text, 20.0)
+        disk.goes_on()
+        assert bot.wait() == 1
+    finally:
+        disk.goes_on()
+        bot.clean_up()
