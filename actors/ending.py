@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from actors.behind import Behind
 from actors.conducting import Conducting
 from actors.guarding import GuardianProcess
 from actors.venue import VenueProcess
 from actors.views import View
 from state import db
+from state.behind import Behind
 from state.locks import AccountLock
 from telemetry.client import PAGE_FILE, SOCKET_NAME
 from trading.messages.control import Leave

@@ -17,6 +17,7 @@ from exchange.coinbase.gateway import GatewayMachine, GatewaySettings
 from exchange.coinbase.lanes import Lanes, exit_stuck
 from exchange.coinbase.may_post import placing_refusal
 from state.files import write_atomically
+from telemetry import log
 from trading.messages.orders import Call, HourlyCount, RestartWanted
 
 HOURLY = "gateway_hour.json"
@@ -79,6 +80,7 @@ class GatewayActor(MachineActor):
 
     def _restart(self, reason: str) -> NoReturn:
         logger.error(reason)
+        log.finish()
         exit_stuck()
         raise AssertionError
 

@@ -1,7 +1,7 @@
 """The guardian's shell: hosts `trading/guardian.py` on one thread; it only ever cancels (protocol section 6).
 
-The bot whose disk stalls beats no more, and just then the guardian must act on the same disk: what it writes, logs
-included, is written behind its thread, and what it reads is small and was read a second ago.
+The bot whose disk stalls beats no more, and just then the guardian must act on the same disk: what it writes is written
+behind its thread (logs are anyway), and what it reads is small and was read a second ago.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import partial
 from attrs import evolve
 from loguru import logger
 
-from actors.behind import Behind
 from actors.clock import Clock
 from actors.guarding import recall, simulated_venue_gone
 from actors.host import MachineHost
@@ -25,6 +24,7 @@ from actors.requests import HANDED_OVER
 from actors.sweeping import Sweeping
 from exchange.coinbase import fences
 from exchange.coinbase.jwt import ApiKey
+from state.behind import Behind
 from telemetry.notify import Notifier, alert_urls
 from trading.guardian import GuardianMachine, GuardianSettings
 from trading.machine import Instant, Note
@@ -74,8 +74,7 @@ class Guardian:
     def step(self) -> None:
         reports = self._sweeping.bridge.drain()
         if not self._stays and any(report.error for report in reports) and simulated_venue_gone(self.plan.data_dir):
-            text = "the simulated venue is gone with its bot: nothing can rest or fill; the guardian goes home"
-            self._disk.do(partial(logger.warning, text))
+            logger.warning("the simulated venue is gone with its bot: nothing can rest or fill; the guardian goes home")
             self.exit_code = 0
             return
         self._inbox.extend(reports)
@@ -89,8 +88,7 @@ class Guardian:
         self._disk.finish(LAST_WORDS_S)
 
     def _note(self, note: Note, _now: Instant) -> None:
-        log = logger.bind(kind=note.kind, values=dict(note.values))
-        self._disk.do(partial(log.warning, str(note.values.get("text", note.kind))))
+        logger.bind(kind=note.kind, values=dict(note.values)).warning(str(note.values.get("text", note.kind)))
 
     def _send(self, role: str, request: object) -> None:
         match request:
@@ -105,12 +103,12 @@ class Guardian:
             case KillRun():
                 self._kill_run(request.run_number)
             case AlertPeople():
-                self._disk.do(partial(logger.bind(level=request.level).error, f"{request.title}: {request.text}"))
+                logger.bind(level=request.level).error(f"{request.title}: {request.text}")
                 self._notifier.send(request.level, request.title, request.text)
             case Leave():
                 self.exit_code = request.exit_code
             case _:
-                self._disk.do(partial(logger.error, f"the guardian cannot carry out {request!r} for {role}"))
+                logger.error(f"the guardian cannot carry out {request!r} for {role}")
 
     def _beat(self) -> BeatSeen:
         beat = fences.read_beat(self.run)

@@ -135,8 +135,7 @@ class MachineActor(SupervisedActor):
             self._arm_wakes()
 
     def _arm_wakes(self) -> None:
-        due = self.host.next_wake_boot_s() if self.host is not None else None
-        if due is not None:
+        if self.host is not None and (due := self.host.next_wake_boot_s()) is not None:
             self.wake_in(_MACHINE, max(0.0, due - self.clock.now().boot_s))
 
     def terminate(self, reason: str) -> None:  # noqa: ARG002
@@ -148,3 +147,4 @@ class MachineActor(SupervisedActor):
 
     def log_failure(self, text: str) -> None:
         logger.bind(incarnation=self.incarnation).error(text)
+        log.finish()

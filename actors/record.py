@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from actors.behind import Behind
+from state.behind import Behind
 from state.store import Store, StoreError
 from supervision import TreeSnapshot
 from trading.machine import Rows, Save, Table

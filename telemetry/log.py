@@ -1,20 +1,23 @@
 """Logs for people: loguru to a rotated JSON file per role and, on request, short lines on stderr. Secrets are cut out.
 
+A thread writes the file: neither a disk that stalls nor the compressing of a full file (more than a second) holds up who logs.
 The journal of record is the database and the audit chain; a lost log line loses nothing.
 """
 
 from __future__ import annotations
 
-import gzip
+import atexit
+import copy
 import os
 import re
-import shutil
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
+
+from state.behind import Behind
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -32,6 +35,7 @@ _SHAPES = re.compile(
 )
 HIDDEN = "[hidden]"
 FILE_BYTES = 20_000_000
+_behind: list[Behind] = []
 
 
 def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
@@ -56,16 +60,7 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            logger.add(
-                folder / f"{role.replace(':', '_')}.jsonl",
-                serialize=True,
-                rotation=FILE_BYTES,
-                retention="90 days",
-                compression=_compress_beside,
-                catch=True,
-                diagnose=False,  # it would print the values of variables, keys among them
-                backtrace=False,
-            )
+            _add_file(folder / f"{role.replace(':', '_')}.jsonl")
         except OSError as error:
             print(f"logs of {role} cannot be written to {folder}: {error}", file=sys.stderr)
     if stderr:
@@ -78,21 +73,34 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
         )
 
 
-def _compress_beside(path: str) -> None:
-    """In a thread: compressing a whole file takes more than a second, and whoever logged the line that filled it may hold a stop."""
-    threading.Thread(target=_compress, args=(path,), name="compress", daemon=True).start()
+def _add_file(path: Path) -> None:
+    files = copy.deepcopy(
+        logger
+    )  # loguru's way to a second logger: it has the file alone, and writes lines as they are
+    files.configure(patcher=lambda _: None)
+    files.add(path, format="{message}", rotation=FILE_BYTES, retention="90 days", compression="gz", catch=True)
+    write, behind = files.opt(raw=True).info, Behind()
+    _behind[:] = [behind]
+
+    def sink(line: str) -> None:
+        behind.do(partial(write, str(line)))
+
+    logger.add(
+        sink,
+        serialize=True,
+        catch=True,
+        diagnose=False,  # it would print the values of variables, keys among them
+        backtrace=False,
+    )
 
 
-def _compress(path: str) -> None:
-    """A process that ends midway leaves the plain file; both go with their age."""
-    unfinished = f"{path}.gz.part"
-    try:
-        with open(path, "rb") as plain, gzip.open(unfinished, "wb") as packed:  # noqa: PTH123 -- loguru gives a text
-            shutil.copyfileobj(plain, packed)
-        Path(unfinished).replace(f"{path}.gz")
-        Path(path).unlink()
-    except OSError:  # no room: the plain file stays
-        Path(unfinished).unlink(missing_ok=True)
+def finish(limit_s: float = 0.1) -> None:
+    """Give the lines that wait a moment, before a process ends by `os._exit`."""
+    for behind in _behind:
+        behind.finish(limit_s)
+
+
+atexit.register(finish, 1.0)
 
 
 def _traceback(exception: Any) -> str:

@@ -6,11 +6,14 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
+from telemetry.client import NobodyThereError, RefusedError
 from tests.live.harness import RESTING, Bot, rest_something
 from tests.support import eventually
 
@@ -69,7 +72,15 @@ def test_when_the_book_stalls_people_see_it_the_guardian_cancels_and_the_run_end
         rest_something(bot)
         disk.stall()
         stalled_s = time.monotonic()
-        bot.rise("BTC-USD")  # so that the book is written
+        with suppress(NobodyThereError, RefusedError):
+            bot.ask(
+                "ban",
+                timeout_s=0.5,
+                symbol="AVAX-USD",
+                flag="team_rug",
+                name="ann",
+                cause="so that the book is written",
+            )
         eventually(lambda: _beat(bot), lambda state: state != "ready", 20.0)
         eventually(bot.status, lambda status: status and "breaker:supervision" in status["causes"], 5.0)
         eventually(bot.resting, lambda resting: not resting, FIRE_S * 2.0 + 5.0)
@@ -77,6 +88,24 @@ def test_when_the_book_stalls_people_see_it_the_guardian_cancels_and_the_run_end
         eventually(bot.tail, lambda text: "exit 1: the guardian's fence closed this run" in text, 20.0)
         disk.goes_on()
         assert bot.wait() == 1
+    finally:
+        disk.goes_on()
+        bot.clean_up()
+
+
+def test_when_the_logs_stall_the_bot_goes_on_and_main_hears_its_stop(tmp_path, disk):
+    bot = Bot(tmp_path / "bot", *RESTING)
+    bot.data_dir.mkdir()
+    (disk.path / "logs").mkdir()
+    (bot.data_dir / "logs").symlink_to(disk.path / "logs")
+    try:
+        bot.start().ready()
+        disk.stall()
+        rest_something(bot)  # with lines of every role on its way
+        assert all(row["state"] == "running" and not row["restarts"] for row in bot.tree())
+        eventually(lambda: (_beat(bot), bot.status()["trading_state"]), lambda now: now == ("ready", "ACTIVE"), 5.0)
+        bot.send(signal.SIGTERM)
+        eventually(bot.resting, lambda resting: not resting, 10.0)
     finally:
         disk.goes_on()
         bot.clean_up()

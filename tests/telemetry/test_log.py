@@ -5,20 +5,13 @@ from __future__ import annotations
 import gzip
 import threading
 
-import pytest
 from loguru import logger
 
 from telemetry import log
 from tests.support import eventually
 
 
-@pytest.fixture
-def quiet():
-    yield
-    logger.remove()
-
-
-def test_a_file_that_is_full_is_compressed_beside_whoever_filled_it(tmp_path, monkeypatch, quiet):
+def test_a_file_that_is_full_is_compressed_beside_whoever_filled_it(tmp_path, monkeypatch):
     packed, goes_on, real = [], threading.Event(), gzip.open
 
     def slow(path, *args, **kwargs):
@@ -33,16 +26,17 @@ def test_a_file_that_is_full_is_compressed_beside_whoever_filled_it(tmp_path, mo
     writer.start()
     writer.join(10.0)
     stood = writer.is_alive()
+    eventually(lambda: packed)
     goes_on.set()
-    assert packed and not stood
+    assert not stood
     writer.join(10.0)
-    names = eventually(
-        lambda: sorted(path.name for path in tmp_path.iterdir()),
-        lambda names: all(name == "oms.jsonl" or name.endswith(".gz") for name in names),
-    )
+    log.finish(10.0)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert all(name == "oms.jsonl" or name.endswith(".gz") for name in names)
     assert len(names) > 1
     lines = 0
     for name in names:
         with (real if name.endswith(".gz") else open)(tmp_path / name, "rt") as file:
             lines += sum(1 for _ in file)
     assert lines == 15
+    logger.remove()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 
-from loguru import logger
-
-WAITING_MAX = 1000
+WAITING_MAX = 10_000
 
 
 class Behind:
@@ -20,7 +19,7 @@ class Behind:
         self._thread.start()
 
     def do(self, call: Callable[[], object]) -> bool:
-        """Whether `call` will be carried out. What it raises is logged."""
+        """Whether `call` will be carried out. What it raises goes to stderr."""
         try:
             self._waiting.put_nowait(call)
         except queue.Full:
@@ -37,5 +36,5 @@ class Behind:
             call = self._waiting.get()
             try:
                 call()
-            except Exception as error:  # a bug there must not cost what comes after it
-                logger.error(f"{call} failed: {type(error).__name__}: {error}")
+            except Exception:  # a bug there must not cost what comes after it
+                traceback.print_exc()
