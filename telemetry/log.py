@@ -58,11 +58,7 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
 
     logger.configure(patcher=clean, extra={"role": role})
     if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _add_file(folder / f"{role.replace(':', '_')}.jsonl")
-        except OSError as error:
-            print(f"logs of {role} cannot be written to {folder}: {error}", file=sys.stderr)
+        _add_file(folder / f"{role.replace(':', '_')}.jsonl", role)
     if stderr:
         logger.add(
             sys.stderr,
@@ -73,14 +69,22 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
         )
 
 
-def _add_file(path: Path) -> None:
+def _add_file(path: Path, role: str) -> None:
     files = copy.deepcopy(
         logger
     )  # loguru's way to a second logger: it has the file alone, and writes lines as they are
     files.configure(patcher=lambda _: None)
-    files.add(path, format="{message}", rotation=FILE_BYTES, retention="90 days", compression="gz", catch=True)
     write, behind = files.opt(raw=True).info, Behind()
     _behind[:] = [behind]
+
+    def begin() -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.add(path, format="{message}", rotation=FILE_BYTES, retention="90 days", compression="gz", catch=True)
+        except OSError as error:
+            print(f"logs of {role} cannot be written to {path.parent}: {error}", file=sys.stderr)
+
+    behind.do(begin)
 
     def sink(line: str) -> None:
         behind.do(partial(write, str(line)))

@@ -104,6 +104,10 @@ def test_when_the_logs_stall_the_bot_goes_on_and_main_hears_its_stop(tmp_path, d
         rest_something(bot)  # with lines of every role on its way
         assert all(row["state"] == "running" and not row["restarts"] for row in bot.tree())
         eventually(lambda: (_beat(bot), bot.status()["trading_state"]), lambda now: now == ("ready", "ACTIVE"), 5.0)
+        os.kill(bot.pid("exits"), signal.SIGKILL)
+        eventually(
+            lambda: bot.row("exits"), lambda row: row and (row["state"], row["restarts"]) == ("running", 1), 10.0
+        )
         bot.send(signal.SIGTERM)
         eventually(bot.resting, lambda resting: not resting, 10.0)
     finally:
