@@ -8,8 +8,12 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from loguru import logger
+
+from actors.processes import Watched, flock_holder
 from exchange.coinbase import fences
 from telemetry import log
 
@@ -17,6 +21,8 @@ LOCK = "guardian.lock"
 LOOP_S = 0.1
 LOOK_S = 1.0
 """How often a guardian of its own asks whether another data dir lies there now."""
+STILL_LOOKS = 20
+"""Half seconds."""
 SETTLE_S = 2.0
 """A starting bot needs both cores: what is big is imported a moment later, long before this process could have to act."""
 
@@ -33,6 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(number, signal.SIG_IGN)
     log.set_up(said.data_dir / "logs", "guardian")
     lock = os.open(said.data_dir / "run" / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    holder: Watched | None = None
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             beat = fences.read_beat(said.data_dir / "run")
             if beat is not None and said.run and (beat.run > said.run or beat.state == "stopped"):
                 return 0
+            holder = _end_if_still(holder, flock_holder(lock))
             time.sleep(0.5)
     time.sleep(SETTLE_S)
     from actors.guardian import Guardian
@@ -62,6 +70,19 @@ def main(argv: list[str] | None = None) -> int:
         time.sleep(LOOP_S)
     guardian.close()
     return guardian.exit_code
+
+
+def _end_if_still(watched: Watched | None, pid: int | None) -> Watched | None:
+    """One that stands still guards nobody, and would keep every later run from being guarded."""
+    if pid is None:
+        return None
+    if watched is None or watched.pid != pid:
+        return Watched(pid)
+    if watched.still() >= STILL_LOOKS:
+        logger.error(f"the guardian that holds the lock (pid {pid}) stands still; it is killed")
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    return watched
 
 
 if __name__ == "__main__":

@@ -6,19 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
+from loguru import logger
 
 from actors.plan import EmbeddedVenue, RunPlan
-from actors.processes import ROOT, VENUE_PID, named_pid, started_ticks
+from actors.processes import ROOT, VENUE_PID, Watched, named_pid, started_ticks
 from exchange.coinbase.endpoints import Endpoints
 from state.files import write_durably
 from trading.guardian import GuardianSettings
 
 MAIN = "main.json"
 GOES_HOME_S = 0.5
+STILL_LOOKS = 15
+"""Seconds: it loops ten times in each."""
 
 
 def remember(plan: RunPlan) -> None:
@@ -108,9 +112,14 @@ class GuardianProcess:
                 stderr=errors,
                 start_new_session=True,
             )
+        self._watched = Watched(self._process.pid)
 
     def tend(self) -> None:
+        """Each second."""
         code = self._process.poll()
+        if code is None and self._watched.still() >= STILL_LOOKS:
+            logger.error(f"the guardian (pid {self._process.pid}) stands still; it is killed and started again")
+            self._process.kill()
         if code is None or self._done:
             return
         self._done = code == 0  # it went home, or another one guards already
@@ -125,4 +134,5 @@ class GuardianProcess:
             self._process.wait(GOES_HOME_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):  # who waits for a disk ends when that is back
+                self._process.wait(GOES_HOME_S)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 import pytest
 
+from actors.processes import flock_holder
 from tests.live.harness import RESTING, Bot, rest_something
 from tests.support import eventually
 
@@ -43,8 +45,40 @@ def test_the_guardian_cancels_what_rests_when_the_beat_stops_and_the_run_ends_wi
         bot.clean_up()
 
 
+@pytest.mark.slow
+def test_a_guardian_that_stands_still_is_replaced_in_its_run_and_in_the_next(tmp_path):
+    bot = Bot(tmp_path)
+
+    def stop_it():
+        pid = eventually(lambda: _holder(tmp_path))
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    def replaced(pid):
+        eventually(lambda: _holder(tmp_path), lambda now: now not in (None, pid), 45.0, 0.2)
+
+    try:
+        bot.start().ready()
+        replaced(stop_it())
+        last = stop_it()
+        bot.send(signal.SIGKILL)
+        bot.wait()
+        bot.start().ready()
+        replaced(last)
+        assert bot.stop() == 0, bot.tail()
+        eventually(bot.processes, lambda left: not left, 3.0)
+    finally:
+        bot.clean_up()
+
+
+def _holder(data_dir):
+    lock = os.open(data_dir / "run" / "guardian.lock", os.O_RDONLY)
+    try:
+        return flock_holder(lock)
+    finally:
+        os.close(lock)
+
+
 def _holds(data_dir, pid):
     """The new run's guardian has got the lock: the old one went home at the first ready beat."""
-    inode = (data_dir / "run" / "guardian.lock").stat().st_ino
-    with open("/proc/locks") as locks:  # noqa: PTH123
-        return any(line.split()[4] == str(pid) and line.split()[5].endswith(f":{inode}") for line in locks)
+    return _holder(data_dir) == pid
