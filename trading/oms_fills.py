@@ -27,7 +27,8 @@ def book_listed(d: Desk, items: Iterable[object]) -> int:
     known = d.book.fills if d.protections.dedupe else {}
     found = new_fills(known, owners, fills)
     booked = [_book(d, owner.intent.client_order_id, fill) for owner, fill in found]
-    for product_id in dict.fromkeys(owner.intent.product_id for owner, _ in found if owner.intent.external):
+    intents = [owner.intent for owner, _ in found]
+    for product_id in dict.fromkeys(i.product_id for i in intents if i.external or i.product_id in d.rowless):
         sold_without_row(d, product_id, booked)
     return len(found)
 

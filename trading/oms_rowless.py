@@ -11,7 +11,7 @@ from trading.ledger import UNDOING, Close, Fill
 from trading.oms_desk import Desk
 from trading.oms_positions import reduce_externally
 from trading.oms_rows import Flow
-from trading.values import ZERO, Side
+from trading.values import ZERO, Side, derived_id
 
 INFINITY = Decimal("Infinity")
 NO_ROW = "an order of ours that has no row in this book sold them"
@@ -19,7 +19,8 @@ NO_ROW = "an order of ours that has no row in this book sold them"
 
 def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
     """What orders of ours without a row have sold, beyond what such orders bought, came from positions of this book: it is an
-    older copy that was put back, or an exit came to light after its position was rebuilt. Judged when all is booked.
+    older copy that was put back, or an exit came to light after its position was rebuilt. Judged when all of the product is
+    booked: what a position has bought and not booked yet it cannot be cut by.
     """
     trades = d.rowless.setdefault(product_id, [])
     trades += [fill for fill in booked if _is_rowless(d, fill, product_id)]
@@ -34,7 +35,7 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
     for position in sorted(held, key=lambda p: -p.opened_s):
         size = min(left, position.booked_size)
         if size <= ZERO:
-            return
+            break
         left -= size
         unit_usd = (position.cost_usd + position.fees_usd) / position.booked_size
         earned = sum((f.price * f.base_size - f.fee_usd for f in sales), ZERO) / sum((f.base_size for f in sales), ZERO)
@@ -42,6 +43,18 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
         close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))
         reduce_externally(d, position, size, NO_ROW)
+    if left > ZERO:  # judged all the same: no position of later has to do with it
+        d.book.put_flow(
+            Flow(
+                flow_id=derived_id("sold_without_row", product_id, len(d.book.flows)),
+                currency=_base(product_id),
+                size=-left,
+                usd=ZERO,
+                kind="sold_without_row",
+                cause=NO_ROW,
+                at_s=d.now.venue_s,
+            )
+        )
 
 
 def may_be_sold_without_row(d: Desk, product_id: str) -> Decimal:
@@ -75,9 +88,8 @@ def _oversold(d: Desk, product_id: str, trades: Iterable[Fill], selling: Decimal
 
 
 def _undecided(d: Desk) -> set[str]:
-    """Products of which orders without a row have traded what is not booked yet."""
-    orders = (d.book.orders[key] for key in d.book.unbooked)
-    return {order.intent.product_id for order in orders if order.intent.external}
+    """Products of which something is traded and not booked yet."""
+    return {d.book.orders[key].intent.product_id for key in d.book.unbooked}
 
 
 def _net_bought(trades: Iterable[Fill]) -> Decimal:

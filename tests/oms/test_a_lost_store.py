@@ -17,7 +17,16 @@ from tests.oms.talk import (
 from trading.messages.book import Recovery
 from trading.messages.control import Drain, Drained, KillSnapshot
 from trading.messages.decisions import ExitVerdict, Refused
-from trading.messages.orders import Balance, CancelOrders, OutcomeKind, PlaceOrder, Query, QueryKind
+from trading.messages.orders import (
+    Balance,
+    CancelOrders,
+    OutcomeKind,
+    PlaceOrder,
+    Query,
+    QueryKind,
+    VenueFill,
+    VenueOrder,
+)
 from trading.oms_settings import OmsSettings
 from trading.values import Purpose, Side, client_order_id
 
@@ -459,6 +468,44 @@ def test_a_restart_before_all_sales_without_a_row_are_booked_forgets_none_of_the
     host.tell(KillSnapshot(n=1, engaged=False))
     host.reconcile(orders=sales, fills=(sold, late), balances=account("1", "9994"))
     assert host.book.positions == ()
+
+
+def sold_by_hand_of_ours(host: Host, place: PlaceOrder) -> tuple[VenueOrder, VenueFill]:
+    """An exit of one coin that has no row, and its fill."""
+    sale = evolve(listing(place, "v9", "filled", "1"), client_order_id="bh-abcd-sale", side=Side.SELL)
+    return sale, evolve(fill(place, "v9", "e9", "1", "95", at_s=host.now.venue_s), side=Side.SELL)
+
+
+def test_a_sale_without_a_row_waits_until_what_its_position_has_bought_is_booked() -> None:
+    """The copy was made between the purchase and its booking: there was no position yet that could be cut, and later none was."""
+    host = Host().active()
+    place = host.accepted_entry()
+    host.tell(update(place, "v1", "filled", "1"))
+    sale, sold = sold_by_hand_of_ours(host, place)
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, sale)
+    host.answer_query(QueryKind.FILLS, sold)
+    host.run(1.0)
+    host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "1", "100"))
+    assert host.book.positions == ()
+
+
+def test_what_a_sale_without_a_row_found_no_position_for_cuts_none_of_later() -> None:
+    host = Host().active()
+    first = host.accepted_entry(n=8, product="ETH-USD")
+    sale, sold = sold_by_hand_of_ours(host, evolve(first, body=evolve(first.body, product_id="BTC-USD")))
+    host.run(32.0, answer=lambda send: [])
+    host.answer_query(QueryKind.ORDERS, sale)
+    host.answer_query(QueryKind.FILLS, sold)
+    host.boot_s += 10_000.0
+    host.run(1.0, answer=quiet_venue(host))
+    place = host.accepted_entry()
+    host.tell(update(place, "v1", "filled", "1"))
+    host.crash()
+    host.greet()
+    host.run(1.0)
+    host.reconcile(fills=(fill(place, "v1", "e1", "1", "100"),))
+    assert [p.booked_size for p in host.book.positions if p.product_id == "BTC-USD"] == [D(1)]
 
 
 def test_a_late_sale_that_was_missing_from_the_balance_at_the_rebuilding_cuts_nothing() -> None:
