@@ -13,26 +13,38 @@ PICTURE_S_MAX, STOP_S_MAX, START_S_MAX = 1.0, 3.0, 6.0
 """Main's loop stands still meanwhile, and its beat must not."""
 
 
+class NoSuchRoleError(Exception):
+    """The words of the order are wrong: its role is none of the tree."""
+
+
 def administer(tree: Tree, order: RestartRequested | ReloadRequested) -> CommandDone:
     """Carried out when it returns; never raises."""
-    ok, text = False, "this run keeps the configuration it was started with; stop it and start it again"
+    ok, misworded, text = (
+        False,
+        False,
+        "this run keeps the configuration it was started with; stop it and start it again",
+    )
     if isinstance(order, RestartRequested):
         try:
-            ok, text = _restart(tree, order.role)
+            ok, text = True, _restart(tree, order.role)
+        except NoSuchRoleError as error:
+            misworded, text = True, str(error)
         except (SupervisorError, TimeoutError) as error:
             text = f"{order.role} was not restarted: {error}"
-    return CommandDone(command_id=order.command_id, ok=ok, text=text)
+    return CommandDone(command_id=order.command_id, ok=ok, text=text, misworded=misworded)
 
 
-def _restart(tree: Tree, role: str) -> tuple[bool, str]:
+def _restart(tree: Tree, role: str) -> str:
     snapshot = tree.snapshot(PICTURE_S_MAX)
     row = snapshot.row(role)
     if row is None:
-        return False, f"no role is named {role!r}; there are: {', '.join(known.id for known in snapshot.children)}"
+        raise NoSuchRoleError(
+            f"no role is named {role!r}; there are: {', '.join(known.id for known in snapshot.children)}"
+        )
     if row.dynamic and row.pid:
         os.kill(row.pid, signal.SIGKILL)  # its supervisor wants it, and starts the next life by itself
-        return True, f"{role} was killed and comes back"
+        return f"{role} was killed and comes back"
     if row.state in ("running", "starting"):
         tree.terminate_child(role, row.supervisor, STOP_S_MAX)
     pid = tree.restart_child(role, row.supervisor, START_S_MAX)
-    return True, f"{role} was restarted (pid {pid})"
+    return f"{role} was restarted (pid {pid})"

@@ -8,8 +8,8 @@ from actors import starting
 from actors.clock import boot_s
 from actors.plan import RunPlan
 from actors.signals import Signals
-from actors.starting import UNSAFE, StartRefused
-from actors.venue import VenueError, VenueProcess
+from actors.starting import StartRefused
+from actors.venue import VenueProcess
 from actors.views import View
 from exchange.coinbase import fences
 from telemetry import log
@@ -35,7 +35,7 @@ def run_bot(plan: RunPlan, view: View) -> int:
 
     try:
         plan, account = prepare(plan, venue, view)
-    except (StartRefused, VenueError) as error:
+    except StartRefused as error:
         if venue is not None:
             venue.stop()
         lock.release()
@@ -43,10 +43,10 @@ def run_bot(plan: RunPlan, view: View) -> int:
     return run(plan, view, signals, lock, account, venue)
 
 
-def _refused(view: View, error: StartRefused | VenueError) -> int:
+def _refused(view: View, error: StartRefused) -> int:
     view.event("refused", str(error))
     sys.stderr.write(f"run.py: {error}\n")
     # A service manager does not repeat it, and no guardian misses its beat.
     if not sys.stderr.isatty() and (urls := alert_urls()):
         notify_now(urls, "critical", "Bulkhead was not started", str(error))
-    return error.code if isinstance(error, StartRefused) else UNSAFE
+    return error.code

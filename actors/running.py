@@ -28,7 +28,7 @@ ACCOUNT_S = 20.0
 
 
 def prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[RunPlan, AccountLock]:
-    """The venue is there, the account known and locked. Raises StartRefused, VenueError."""
+    """The venue is there, the account known and locked. Raises StartRefused."""
     if venue is not None:
         line = venue.wait_ready()
         view.event("venue", f"the simulated venue is ready at {line['rest']}", {"rest": line["rest"]})

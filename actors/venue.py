@@ -20,16 +20,13 @@ from typing import Any
 from actors.clock import Anchor, boot_id, write_anchor
 from actors.plan import VENUE_LINE, RunPlan
 from actors.processes import ROOT, VENUE_PID, named_pid, private, started_ticks
+from actors.starting import UNSAFE, USAGE, StartRefused
 from state.files import write_atomically
 from state.locks import INSTANCE_LOCK
 
 START_S_MAX = 30.0
 STOP_S_MAX = 1.0
 LEFT_ALONE_S = 330.0
-
-
-class VenueError(Exception):
-    """The embedded venue cannot be started; the sentence carries its own last words."""
 
 
 class VenueProcess:
@@ -81,13 +78,15 @@ class VenueProcess:
         return True
 
     def wait_ready(self, limit_s: float = START_S_MAX) -> dict[str, Any]:
-        """The contract line; clock anchor and line are written for everybody. Raises VenueError."""
+        """The contract line; clock anchor and line are written for everybody. Raises StartRefused, with its last words."""
         deadline = time.monotonic() + limit_s
         while (line := self._line()) is None:
             if not self._alive():
-                raise VenueError(f"the simulated venue ended while starting: {self._last_words()}")
+                code = USAGE if self._process is not None and self._process.returncode == USAGE else UNSAFE
+                raise StartRefused(f"the simulated venue ended while starting: {self._last_words()}", code)
             if time.monotonic() > deadline:
-                raise VenueError(f"the simulated venue was not ready after {limit_s:.0f} s; see {self._errors}")
+                sentence = f"the simulated venue was not ready after {limit_s:.0f} s; see {self._errors}"
+                raise StartRefused(sentence, UNSAFE)
             time.sleep(0.02)
         self._publish(line)
         return line

@@ -24,6 +24,8 @@ def data_dir_of(env: str, market: str, chosen: Path | None = None) -> Path:
     if chosen is not None:
         if chosen.exists() and not chosen.is_dir():
             raise UsageError(f"--data-dir {chosen}: is a file; name the folder where the bot lives, or is to live")
+        if chosen.resolve() == ROOT:  # what an empty text means, as in --data-dir "$UNSET"
+            raise UsageError(f"--data-dir {chosen}: is Bulkhead's own folder; name one for the bot's data")
         return chosen.resolve()
     name = market if market in ("synthetic", "coinbase") else Path(market).resolve().name
     return DATA / f"{env}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}"

@@ -340,7 +340,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run until told to stop. Exit codes: 0 stopped, 1 broken, 2 not usable as asked."""
+    """Run until told to stop. Exit codes: 0 stopped, 1 broken, 2 not usable as asked, 3 its ledger is damaged."""
     args = parser().parse_args(argv)
     try:
         if args.market != "coinbase" or args.speed != 1.0:
@@ -349,7 +349,7 @@ def main(argv: list[str] | None = None) -> int:
         sockets = bind(Path(args.data_dir), args.port)
     except (UsageError, JournalError) as error:
         print(f"paper: {error}", file=sys.stderr)
-        return 2
+        return error.code
     try:
         seen = market.start()
         if not seen:

@@ -208,7 +208,7 @@ class AlertsMachine(QuietMachine):
         if not matching:
             known = ", ".join(sorted(self.standing)) or "none stands"
             text = f"no alert is named {ack.fingerprint!r}; there are: {known}"
-            return [Send("operator", CommandDone(command_id=ack.command_id, ok=False, text=text))]
+            return [Send("operator", CommandDone(command_id=ack.command_id, ok=False, text=text, misworded=True))]
         effects: list[Effect] = []
         for fingerprint in matching:
             self.standing[fingerprint].acknowledged_by = ack.name

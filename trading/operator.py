@@ -140,7 +140,8 @@ class OperatorMachine(QuietMachine):
         waiting = self.waiting.pop(done.command_id, None)
         if waiting is None:
             return ()
-        return [Send("io", Replied(request_id=waiting.request_id, ok=done.ok, text=done.text))]
+        reply = Replied(request_id=waiting.request_id, ok=done.ok, text=done.text, misworded=done.misworded)
+        return [Send("io", reply)]
 
     def _repeat(self, now: Instant) -> Effects:
         effects: list[Effect] = []

@@ -41,7 +41,9 @@ MOVES_KEPT_S = 2 * 86_400.0
 
 
 class UsageError(Exception):
-    """The venue cannot start as asked; the text is one sentence that names the way out. Exit code 2."""
+    """The venue cannot start as asked; the text is one sentence that names the way out."""
+
+    code = 2
 
 
 @define

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS fault_log (number INTEGER PRIMARY KEY, row TEXT);
 class JournalError(Exception):
     """The ledger cannot be used; the text is one sentence for people."""
 
+    code = 3
+
 
 class Journal:
     def __init__(self, folder: Path) -> None:

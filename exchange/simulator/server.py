@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the venue until it is told to stop. Exit codes: 0 stopped, 1 broken, 2 not usable as asked."""
+    """Run the venue until it is told to stop. Exit codes: 0 stopped, 1 broken, 2 not usable as asked, 3 its ledger is damaged."""
     args = parser().parse_args(argv)
     try:
         if args.speed <= 0:
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
     except (UsageError, JournalError) as error:
         print(f"simulator: {error}", file=sys.stderr)
-        return 2
+        return error.code
     try:
         return asyncio.run(Process(args, assembled).run(sockets))
     finally:

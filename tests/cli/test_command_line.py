@@ -41,6 +41,7 @@ def run(*args: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subp
         (("run", "--env", "qa"), 2, "is not an environment"),
         (("run", "--from", "2025-10-10"), 2, "only a recorded market"),
         (("run", "--config", "nowhere.yaml"), 2, "nowhere.yaml"),
+        (("run", "--data-dir", ""), 2, "Bulkhead's own folder"),
         (("backtest", "--data", "tests"), 2, "CSV"),
         (("backtest", "--from", "yesterday"), 2, "not a date or time"),
         (("backtest", "--out", "README.md"), 2, "lies in, a file; name a folder"),
@@ -79,9 +80,9 @@ def test_live_wants_two_hands_the_right_environment_and_a_pass_of_the_gate(tmp_p
 
 def test_a_broken_candle_file_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "BTC-USD_5m.csv").write_text("ts,open,high,low,close,volume\n300,1,2,0.5,1.5,1\n600,1,x,0.5,1,1\n")
-    done = run("backtest", "--data", str(tmp_path))
-    assert done.returncode == 2
-    assert "line 3" in done.stderr
+    for command in (("backtest", "--data"), ("run", "--data-dir", str(tmp_path / "bot"), "--market")):
+        done = run(*command, str(tmp_path))
+        assert (done.returncode, "line 3" in done.stderr) == (2, True), done.stderr
 
 
 def test_without_a_bot_ctl_says_so_and_exits_1(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ WRONG_WORDS = [
     (("why", "NOPE-USD"), "it has: "),
     (("why", "BTC-JPY"), "as in BTC-USD"),
     (("pid", "nope"), "there are: "),
+    (("restart", "nope"), "there are: "),
+    (("ack", "nope"), "no alert is named 'nope'"),
     (("ban", "SOL-USD", "bogus"), "one of recent_exploit"),
     (("adopt", "SOL-USD", "abc", "mine"), "as in 0.25"),
     (("drill", "--rounds", "0"), "not in the range"),

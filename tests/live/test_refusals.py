@@ -46,6 +46,12 @@ def test_a_data_dir_of_another_market_is_refused(bot, tmp_path):
     assert "belongs to environment and market 'staging ohlcv_5m'" in _refused(bot, 2)
 
 
+def test_a_damaged_ledger_of_the_simulated_venue_is_unsafe_to_start_on(bot, tmp_path):
+    (tmp_path / "venue").mkdir()
+    (tmp_path / "venue" / "ledger.sqlite").write_bytes(b"garbage " * 2000)
+    assert "--fresh makes a new one" in _refused(bot, 3)
+
+
 def test_a_damaged_book_is_refused_with_the_ways_out(bot, tmp_path):
     (tmp_path / "bulkhead.db").write_bytes(b"garbage " * 2000)
     said = _refused(bot, 3)

@@ -216,7 +216,7 @@ def test_a_taken_port_a_busy_data_dir_and_a_foreign_market_are_one_sentence_and_
 
 def test_a_damaged_ledger_is_refused_with_a_sentence(tmp_path, capsys):
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database at all" * 500)
-    assert main(["--data-dir", str(tmp_path)]) == 2
+    assert main(["--data-dir", str(tmp_path)]) == 3
     assert "ledger.sqlite cannot be opened" in capsys.readouterr().err
 
 

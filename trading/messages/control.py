@@ -220,11 +220,12 @@ ON_EXIT = "flatten-on-exit:"
 
 @frozen(kw_only=True)
 class CommandDone:
-    """-> operator: the owner saved the command's effect (or refused it, with a sentence)."""
+    """-> operator: the owner saved the command's effect (or refused it, with a sentence). misworded: it names what is not there."""
 
     command_id: str
     ok: bool
     text: str
+    misworded: bool = False
 
 
 @frozen(kw_only=True)
