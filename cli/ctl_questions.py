@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
-from rich.tree import Tree
+from rich.console import Group
 
 from cli.ctl import AsJson, DataDir, ask
 from cli.errors import UsageError
@@ -16,16 +16,26 @@ from telemetry.view import decision_text, percent, regime_text, seconds, usd
 
 READINGS = (
     ("balance", "Cash, foreign holdings, flows."),
-    ("exposure", "USD at worst case, by symbol."),
     ("config", "The effective configuration and its hash."),
-    ("decisions", "The newest decisions of all symbols."),
-    ("conditions", "What stands now and wants a person."),
 )
 """Questions without a table of their own: (name, help)."""
 
 
 def register(app: typer.Typer) -> None:
-    for command in (status, tree, symbols, orders, positions, why, pid, breakers, latency):
+    for command in (
+        status,
+        tree,
+        symbols,
+        orders,
+        positions,
+        why,
+        pid,
+        breakers,
+        latency,
+        exposure,
+        decisions,
+        conditions,
+    ):
         app.command(command.__name__)(command)
     for name, help_text in READINGS:
         app.command(name, help=help_text)(reading(name))
@@ -56,44 +66,56 @@ def status_lines(answer: Mapping[str, Any]) -> list[str]:
 
 
 def tree(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """The supervision tree: state, pid, incarnation, restarts, mailbox age, memory, uptime."""
+    """The supervision tree, process by process, each with the last line of its death."""
     answer = ask(data_dir, "tree")
-    children = answer["children"]
+    rows = [child_row(child, depth) for child, depth in indented(answer["children"])]
+    columns = (
+        ("role", "role", 0),
+        ("state", "state", 0),
+        ("pid", "pid", 0),
+        ("restarts", "restarts", 1),
+        ("mailbox ms", "mailbox_ms", 3),
+        ("MB", "rss_mb", 4),
+        ("up", "up", 2),
+        ("incarnation", "incarnation", 5),
+        ("last end", "last_end", 0),
+    )
+    running = sum(row["state"] == "running" for row in rows)
+    count = f"{running} of {len(rows)} processes run"
+    show(answer, as_json, Group(table_of(rows, columns, "no process is known yet"), count))
+
+
+def indented(children: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Each child after its supervisor, with its depth; one whose supervisor is not told stands at the top."""
     names = {child["role"] for child in children}
-    picture = Tree("bulkhead")
-    nodes = {"": picture}
-    pending = list(children)
-    while pending:
-        placed = [
-            c
-            for c in pending
-            if c["supervisor"] not in names or c["supervisor"] in nodes or c["supervisor"] == c["role"]
-        ]
-        if not placed:
-            break
-        for child in placed:
-            above = nodes.get(child["supervisor"], picture) if child["supervisor"] != child["role"] else picture
-            nodes[child["role"]] = above.add(child_line(child))
-            pending.remove(child)
-    show(answer, as_json, picture)
+
+    def below(above: str | None, depth: int) -> Iterator[tuple[Mapping[str, Any], int]]:
+        for child in children:
+            supervisor = child["supervisor"] if child["supervisor"] != child["role"] else ""
+            if (supervisor if supervisor in names else None) == above:
+                yield child, depth
+                yield from below(child["role"], depth + 1)
+
+    return below(None, 0)
 
 
-def child_line(child: Mapping[str, Any]) -> str:
-    colour = {"running": "green", "parked": "bold red"}.get(child["state"], "yellow")
-    parts = [f"[bold]{child['role']}[/bold]", f"[{colour}]{child['state']}[/{colour}]"]
-    if child["pid"]:
-        parts.append(f"pid {child['pid']}")
-    if child["incarnation"]:
-        parts.append(f"incarnation {child['incarnation'][0]}.{child['incarnation'][1] / 1e9:.3f}")
-    parts.append(f"{child['restarts']} restarts in window")
-    if child["mailbox_age_s"] is not None:
-        parts.append(f"mailbox {child['mailbox_age_s'] * 1000:.0f} ms")
-    if child["rss_bytes"]:
-        parts.append(f"{child['rss_bytes'] / 1e6:.0f} MB")
-    parts.append(f"up {seconds(child['uptime_s'])}")
-    if child["reason"]:
-        parts.append(f"[dim]{str(child['reason']).strip().splitlines()[-1][:80]}[/dim]")
-    return "  ".join(parts)
+def child_row(child: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    number, began_ns = child["incarnation"] or (None, 0)
+    return {
+        "role": "  " * depth + child["role"],
+        "state": child["state"] if child["state"] == "running" else child["state"].upper(),
+        "pid": child["pid"],
+        "restarts": child["restarts"],
+        "mailbox_ms": None if child["mailbox_age_s"] is None else round(child["mailbox_age_s"] * 1000),
+        "rss_mb": round(child["rss_bytes"] / 1e6) if child["rss_bytes"] else None,
+        "up": seconds(child["uptime_s"]),
+        "incarnation": None if number is None else f"{number}.{began_ns / 1e9:.3f}",
+        "last_end": last_line(str(child["reason"] or "")),
+    }
+
+
+def last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 def symbols(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -158,9 +180,67 @@ def why(symbol: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     answer = ask(data_dir, "why", {"symbol": name})
-    rows = [{**row, "measured": decision_text(row)} for row in answer["decisions"]]
     columns = (("at", "at", 0), ("role", "role", 1), ("code", "code", 0), ("measured", "measured", 0))
-    show(answer, as_json, table_of(rows, columns, f"{name}: no decision yet"))
+    show(answer, as_json, table_of(measured(answer["decisions"]), columns, f"{name}: {undecided(answer)}"))
+
+
+def undecided(answer: Mapping[str, Any]) -> str:
+    """Why there is no decision about a product."""
+    if answer.get("eligible") is None:
+        return "the universe has not judged it yet"
+    return "eligible; nothing has triggered yet" if answer["eligible"] else f"ineligible: {answer['reason']}"
+
+
+def decisions(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """The newest decisions of all symbols."""
+    answer = ask(data_dir, "decisions")
+    columns = (
+        ("at", "at", 0),
+        ("role", "role", 1),
+        ("symbol", "product_id", 0),
+        ("code", "code", 0),
+        ("measured", "measured", 0),
+    )
+    show(answer, as_json, table_of(measured(answer["decisions"]), columns, "no decision yet"))
+
+
+def measured(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "measured": decision_text(row)} for row in found]
+
+
+def conditions(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """What stands now and wants a person; ctl ack takes its name."""
+    answer = ask(data_dir, "conditions")
+    columns = (("level", "level", 0), ("alert", "fingerprint", 0), ("what", "text", 0))
+    show(answer, as_json, table_of(answer["conditions"], columns, "nothing stands"))
+
+
+def exposure(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """USD at worst case, by symbol."""
+    answer = ask(data_dir, "exposure")
+    nav, caps = answer.get("nav_usd"), answer.get("caps")
+    rows = [
+        {"product_id": product_id, **row, "share": share(nav, row["position_usd"], row["entries_usd"])}
+        for product_id, row in answer["by_product"].items()
+    ]
+    columns = (
+        ("symbol", "product_id", 0),
+        ("positions USD", "position_usd", 0),
+        ("open and unknown entries USD", "entries_usd", 0),
+        ("% of NAV", "share", 0),
+    )
+    total = f"in all {usd(answer['total_usd'])}, {share(nav, answer['total_usd'])} % of NAV"
+    allowed = (
+        f"caps: {caps['total_pct']} % in all, {caps['per_asset_pct']} % a symbol, {caps['positions_max']} positions"
+        if caps
+        else ""
+    )
+    show(answer, as_json, Group(table_of(rows, columns, "no position, no entry"), f"{total}   {allowed}".rstrip()))
+
+
+def share(nav_usd: str | None, *parts_usd: str) -> str:
+    """Percent of the net asset value, as in 0.53."""
+    return f"{sum(map(float, parts_usd)) / float(nav_usd) * 100:.2f}" if nav_usd and float(nav_usd) else "-"
 
 
 def pid(role: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -176,7 +256,7 @@ def breakers(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         {
             "code": row["code"],
             "state": ("OPEN" if row["open"] else "closed") if row["measured"] else "not measured",
-            **row["values"],
+            **limits(row["values"]),
         }
         for row in answer["breakers"]
     ]
@@ -191,6 +271,16 @@ def breakers(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         ("reading", "reading", 0),
     )
     show(answer, as_json, table_of(rows, columns, "nothing measured yet"))
+
+
+def limits(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A breaker's values with the side on which it opens and closes: one that opens low closes higher."""
+    if "opens_at" not in values or "closes_at" not in values:
+        return dict(values)
+    opens, closes = str(values["opens_at"]), str(values["closes_at"])
+    low = float(opens) < float(closes)
+    signs = ("≤", "≥") if low else ("≥", "≤")
+    return {**values, "opens_at": f"{signs[0]} {opens}", "closes_at": f"{signs[1]} {closes}"}
 
 
 def latency(data_dir: DataDir = None, as_json: AsJson = False) -> None:

@@ -319,6 +319,8 @@ class ReadModel:
         total = sum((sum(row.values(), ZERO) for row in by_product.values()), ZERO)
         return {
             "total_usd": _text(total),
+            "nav_usd": _text(self.latch.nav_usd) if self.latch else None,
+            "caps": (self.effective_config or {}).get("risk", {}).get("caps", {}),
             "by_product": {
                 key: {name: _text(usd) for name, usd in row.items()} for key, row in sorted(by_product.items())
             },
@@ -351,18 +353,24 @@ class ReadModel:
 
     def why_answer(self, args: Mapping[str, str]) -> Answer:
         product = args.get("symbol", "")
-        known = {entry.product_id for entry in self.universe.entries} if self.universe else set()
-        if product not in self.why and product not in known:
+        entries = {entry.product_id: entry for entry in self.universe.entries} if self.universe else {}
+        if product not in self.why and product not in entries:
             raise ValueError(
-                f"{product!r} is not a symbol of this bot; it has: {', '.join(sorted(known)) or 'none yet'}"
+                f"{product!r} is not a symbol of this bot; it has: {', '.join(sorted(entries)) or 'none yet'}"
             )
         decisions, standing = list(self.why.get(product, ())), self.standing.get(product)
+        entry = entries.get(product)
+        facts = {
+            "product_id": product,
+            "eligible": entry.eligible if entry else None,
+            "reason": entry.reason if entry else "not in the universe",
+        }
         if standing is None:
-            return {"product_id": product, "decisions": decisions, "standing": None, "counts": {}}
+            return {**facts, "decisions": decisions, "standing": None, "counts": {}}
         counts = standing["counts"]
         often = ", ".join(f"{code} {n}" for code, n in sorted(counts.items(), key=lambda one: -one[1]))
         now_so = {**standing, "text": f"stands; evaluations so far: {often}"}
-        return {"product_id": product, "decisions": [*decisions, now_so], "standing": standing, "counts": counts}
+        return {**facts, "decisions": [*decisions, now_so], "standing": standing, "counts": counts}
 
     def conditions_answer(self) -> list[Answer]:
         return [

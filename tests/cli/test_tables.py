@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from cli import ctl_questions, tables
 from cli.tables import LAST_COLUMNS_MIN, fitting, show, table
 
 COLUMNS = (("client order id", "id", 0), ("at", "at", 2), ("fee USD", "fee", 3), ("size", "size", 1), ("why", "why", 0))
@@ -65,3 +66,50 @@ def test_a_text_with_brackets_is_shown_as_it_is() -> None:
     console = Console(file=io.StringIO(), width=80, color_system=None)
     console.print(table([{"why": "[bold]not markup[/oops]"}], (("why", "why", 0),), 80))
     assert "[bold]not markup[/oops]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def child(role: str, supervisor: str, **changes: object) -> dict[str, object]:
+    return {
+        "role": role,
+        "supervisor": supervisor,
+        "state": "running",
+        "pid": 123456,
+        "incarnation": (12, 12434_461_000_000),
+        "restarts": 0,
+        "mailbox_age_s": 0.0123,
+        "rss_bytes": 65e6,
+        "uptime_s": 400.0,
+        "reason": None,
+        **changes,
+    }
+
+
+def test_the_tree_stands_in_80_columns_with_each_process_below_its_supervisor(capsys, monkeypatch) -> None:
+    children = [
+        child("oms", "trading", state="restarting", reason="Traceback\n  line\nOSError: no space left on device"),
+        child("trading", ""),
+        child("symbols", ""),
+        child("symbol:DOGE-USD", "symbols"),
+    ]
+    monkeypatch.setattr(ctl_questions, "ask", lambda *_: {"children": children})
+    monkeypatch.setattr(tables, "terminal_width", lambda: 80)
+    ctl_questions.tree()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line[:17].rstrip() for line in lines if "123456" in line] == [
+        "trading",
+        "  oms",
+        "symbols",
+        "  symbol:DOGE-USD",
+    ]
+    assert lines[-1] == "3 of 4 processes run"
+    assert "OSError: no space left on device" in " ".join(" ".join(lines).split())
+
+
+def test_a_breaker_says_on_which_side_of_its_limits_it_opens_and_closes() -> None:
+    assert ctl_questions.limits({"value": "1", "opens_at": "0.5", "closes_at": "1"}) == {
+        "value": "1",
+        "opens_at": "≤ 0.5",
+        "closes_at": "≥ 1",
+    }
+    assert ctl_questions.limits({"opens_at": "10", "closes_at": "5"}) == {"opens_at": "≥ 10", "closes_at": "≤ 5"}

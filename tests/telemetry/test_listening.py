@@ -18,6 +18,7 @@ from rich.console import Console
 
 from actors.notes import People
 from actors.plan import RunPlan
+from cli.ctl_questions import undecided
 from telemetry.client import page_of
 from telemetry.log import redact
 from telemetry.metrics import exposition
@@ -27,7 +28,7 @@ from telemetry.view import Local, draw
 from tests.telemetry.samples import NOW_S, book, everything, order, quote
 from trading.machine import Instant, Note
 from trading.messages.book import Recovery
-from trading.messages.control import Condition, KillSnapshot, Noted
+from trading.messages.control import Condition, KillSnapshot, Noted, UniverseEntry, UniverseSnapshot
 
 
 def told(*more: tuple[str, object]) -> ReadModel:
@@ -97,6 +98,16 @@ def test_why_ends_with_the_verdict_that_stands_and_its_counts() -> None:
     assert (last["code"], last["values"]["change_15m_pct"]) == ("no_candidates_from_triggers", "0.31")
     assert "no_candidates_from_triggers 5321" in last["text"]
     assert len(answer["decisions"]) == 1 + len(told().answer("why", {"symbol": "SOL-USD"})["decisions"])
+
+
+def test_why_tells_of_a_product_that_is_out_of_the_universe_why_it_is_never_looked_at() -> None:
+    out = UniverseEntry(
+        product_id="XRP-USD", tier="T2", theme="OTHER", eligible=False, reason="metadata_missing", size_multiplier=0.0
+    )
+    snapshot = UniverseSnapshot(n=2, entries=(out,), regime="chop", regime_confidence=0.8)
+    answer = told(("universe", snapshot)).answer("why", {"symbol": "XRP-USD"})
+    assert (answer["decisions"], answer["eligible"], answer["reason"]) == ([], False, "metadata_missing")
+    assert undecided(answer) == "ineligible: metadata_missing"
 
 
 def test_a_standing_verdict_goes_to_those_who_look_on_and_to_no_file(tmp_path) -> None:
