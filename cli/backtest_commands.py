@@ -40,7 +40,7 @@ def backtest(
     strategies: Annotated[Path | None, typer.Option(help="A folder with further strategy files.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON instead of tables.")] = False,
 ) -> None:
-    """Backtest the effective configuration; the same seed gives the same bytes. Invalid results exit 1."""
+    """Backtest the effective configuration. The same seed gives the same bytes. Invalid results exit 1."""
     from cli.plans import load_or_explain
     from simulation.backtest.report import InvalidResultError
 

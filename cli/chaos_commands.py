@@ -42,7 +42,7 @@ def chaos(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
-    """Real processes, real kills, against the simulated venue; exit 1 names what did not hold."""
+    """Real processes, real kills, against the simulated venue. Exit 1 names what did not hold."""
     from simulation.chaos.run import Chaos
     from simulation.chaos.storm import Storm
 
@@ -80,7 +80,7 @@ def chaos(
 
 
 def fuzz(context: typer.Context) -> None:
-    """The deterministic fault simulation on the virtual stage; --help lists its options."""
+    """The deterministic fault simulation on the virtual stage. --help lists its options."""
     from simulation.fuzz.__main__ import main
 
     raise typer.Exit(main(context.args))

@@ -21,7 +21,7 @@ def check_config(
     effective: Annotated[bool, typer.Option("--effective", help="Print every effective value.")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Check the configuration as run would; exit 2 with every problem, its numbers, file and line."""
+    """Check the configuration as run would. Exit 2 with every problem, its numbers, file and line."""
     from cli.plans import load_or_explain
     from config.loader import unstructure
 

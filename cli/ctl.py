@@ -19,6 +19,9 @@ app = typer.Typer(help="Ask or steer the running bot.", no_args_is_help=True, ad
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default: the one that runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+Symbol = Annotated[str, typer.Argument(metavar="SYMBOL")]
+Role = Annotated[str, typer.Argument(metavar="ROLE")]
+Reason = Annotated[str, typer.Argument(metavar="CAUSE")]
 Name = Annotated[str | None, typer.Option("--name", help="Who orders this; default: the login name.")]
 Cause = Annotated[str | None, typer.Option("--cause", help="Why; it is kept with the order.")]
 

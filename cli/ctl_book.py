@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fills(data_dir: DataDir = None, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """The newest booked fills, at the exchange's time, with what a closing one realised. Also without a running bot."""
+    """The newest booked fills, with fees and realised PnL. At the exchange's time; also without a running bot."""
     from state.book import fills as booked
 
     folder = running_data_dir(data_dir)

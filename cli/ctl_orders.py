@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cli.ctl import AsJson, Cause, DataDir, Name, ask
+from cli.ctl import AsJson, Cause, DataDir, Name, Reason, Role, Symbol, ask
 from cli.errors import FailedError, UsageError
 from cli.places import running_data_dir
 from cli.tables import show
@@ -61,8 +61,13 @@ def resume(data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_
     order(data_dir, "resume", {}, name, cause, as_json)
 
 
-def kill(reason: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
-    """Engage the kill switch: no order leaves, all are cancelled; only rearm ends it. Works without a running bot."""
+def kill(
+    reason: Annotated[str, typer.Argument(metavar="REASON")],
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
+) -> None:
+    """Engage the kill switch: no order leaves, all are cancelled. Only rearm ends it. Works without a running bot."""
     try:
         order(data_dir, "kill", {}, name, reason, as_json)
     except FailedError as error:
@@ -72,7 +77,12 @@ def kill(reason: str, data_dir: DataDir = None, name: Name = None, as_json: AsJs
         raise typer.Exit(code) from None
 
 
-def rearm(name: str, cause: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def rearm(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    cause: Reason,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Disengage the kill switch, by NAME for CAUSE; both are kept."""
     order(data_dir, "rearm", {}, name, cause, as_json)
 
@@ -94,57 +104,72 @@ def stop(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 def settle(
     order_id: Annotated[str, typer.Argument(metavar="ID")],
-    cause: str,
+    cause: Reason,
     data_dir: DataDir = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
-    """Declare an UNKNOWN order not placed, by name: only after looking at Coinbase yourself."""
+    """Declare an UNKNOWN order not placed. Only after looking at Coinbase yourself; name and CAUSE are kept."""
     order(data_dir, "settle", {"id": order_id}, name, cause, as_json)
 
 
 def exit_(
-    symbol: str, data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False
+    symbol: Symbol, data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False
 ) -> None:
     """Leave the position of SYMBOL by the ordinary exit."""
     order(data_dir, "exit", {"symbol": symbol}, name, cause, as_json)
 
 
-def flatten(cause: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
-    """Sell every position of the bot now (IOC); allowed under a kill."""
+def flatten(cause: Reason, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+    """Sell every position of the bot now (IOC). Allowed under a kill."""
     order(data_dir, "flatten", {}, name, cause, as_json)
 
 
 def adopt(
-    symbol: str, size: str, cause: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False
+    symbol: Symbol,
+    size: Annotated[str, typer.Argument(metavar="SIZE")],
+    cause: Reason,
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Give the bot SIZE of a holding that it did not buy; from then on it guards and sells it."""
+    """Give the bot SIZE of a holding that it did not buy. From then on it guards and sells it."""
     order(data_dir, "adopt", {"symbol": symbol, "size": size}, name, cause, as_json)
 
 
 def ban(
-    symbol: str, flag: str, data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_json: AsJson = False
+    symbol: Symbol,
+    flag: Annotated[str, typer.Argument(metavar="FLAG")],
+    data_dir: DataDir = None,
+    name: Name = None,
+    cause: Cause = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Exclude SYMBOL for a red flag: recent_exploit, regulatory_action, delisting_rumors, team_rug."""
+    """Exclude SYMBOL for a red FLAG. One of recent_exploit, regulatory_action, delisting_rumors, team_rug."""
     order(data_dir, "ban", {"symbol": symbol, "flag": flag}, name, cause or flag, as_json)
 
 
-def unban(symbol: str, cause: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+def unban(symbol: Symbol, cause: Reason, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
     """Lift a ban."""
     order(data_dir, "unban", {"symbol": symbol}, name, cause, as_json)
 
 
-def restart(role: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+def restart(role: Role, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
     """Restart a role, or bring a parked one back."""
     order(data_dir, "restart", {"role": role}, name, None, as_json)
 
 
 def reload(data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
-    """Always refused: a run keeps the configuration it was started with. Stop it, then start it again."""
+    """Always refused: a run keeps its configuration. Stop it, then start it again."""
     order(data_dir, "reload", {}, name, None, as_json)
 
 
-def ack(alert: str, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+def ack(
+    alert: Annotated[str, typer.Argument(metavar="ALERT")],
+    data_dir: DataDir = None,
+    name: Name = None,
+    as_json: AsJson = False,
+) -> None:
     """Acknowledge an alert: it stops escalating."""
     order(data_dir, "ack", {"alert": alert}, name, None, as_json)
 
@@ -155,7 +180,7 @@ def drill(
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
-    """Engage the kill switch, wait until nothing of ours rests, re-arm, and measure it. Never on real money."""
+    """Measure the kill switch: engage, wait, re-arm. It waits until nothing of ours rests. Never on real money."""
     who = name or getpass.getuser()
     facts = ask(data_dir, "status")
     if facts["mode"] == "live":

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from rich.console import Group
 
-from cli.ctl import AsJson, DataDir, ask
+from cli.ctl import AsJson, DataDir, Role, Symbol, ask
 from cli.errors import UsageError
 from cli.places import bot_of, running_data_dir
 from cli.tables import cell, readable, show, table_of
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Trading state with its causes, NAV, PnL, positions, orders, latches; which run it is, and where its page is."""
+    """Trading state, its causes, NAV, PnL and what stands. Also which run it is, and where its page is."""
     folder = running_data_dir(data_dir)
     answer = {**ask(folder, "status"), "bot": bot_of(folder)}
     show(answer, as_json, "\n".join(status_lines(answer)))
@@ -66,7 +66,7 @@ def status_lines(answer: Mapping[str, Any]) -> list[str]:
 
 
 def tree(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """The supervision tree, process by process, each with the last line of its death."""
+    """The supervision tree, and how each process last ended."""
     answer = ask(data_dir, "tree")
     rows = [child_row(child, depth) for child, depth in indented(answer["children"])]
     columns = (
@@ -119,7 +119,7 @@ def last_line(text: str) -> str:
 
 
 def symbols(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Each symbol: quote with age, spread, tier, eligibility and the last verdict."""
+    """Each symbol: quote, spread, tier, eligible or not, verdict."""
     answer = ask(data_dir, "symbols")
     rows = [{**row, "verdict": (row["last"] or {}).get("code")} for row in answer["symbols"]]
     columns = (
@@ -171,8 +171,8 @@ def positions(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     show(answer, as_json, table_of(answer["positions"], columns, "no positions"))
 
 
-def why(symbol: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """The last decisions about SYMBOL: why it traded, and why not, with what was measured."""
+def why(symbol: Symbol, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Why SYMBOL was traded, or was not: its last decisions. Each with what was measured."""
     from trading.values import canonical_symbol
 
     try:
@@ -243,8 +243,8 @@ def share(nav_usd: str | None, *parts_usd: str) -> str:
     return f"{sum(map(float, parts_usd)) / float(nav_usd) * 100:.2f}" if nav_usd and float(nav_usd) else "-"
 
 
-def pid(role: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """The process id of a role: kill -9 $(python3 run.py ctl pid oms)."""
+def pid(role: Role, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """The process id of ROLE. As in kill -9 $(python3 run.py ctl pid oms)."""
     answer = ask(data_dir, "pid", {"role": role})
     show(answer, as_json, str(answer["pid"]))
 
@@ -284,7 +284,7 @@ def limits(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def latency(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """How long each stage of an order's life took, over the newest orders."""
+    """How long each stage of an order's life took. Over the newest orders."""
     answer = ask(data_dir, "latency")
     columns = (
         ("stage", "stage", 0),

@@ -32,7 +32,7 @@ def gate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """The tests' stamp and a short backtest against the stored baseline; writes the pass that LIVE demands (7 days)."""
+    """Judge this configuration; LIVE demands its pass (7 days). By the tests' stamp and a short backtest against the stored baseline."""
     from cli.plans import load_or_explain
     from simulation.backtest.gate import Finding, backtest_findings, read, stamp_finding, write_pass
 

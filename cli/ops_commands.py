@@ -51,7 +51,7 @@ class Look:
 
 
 def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("bulkhead.yaml")) -> None:
-    """Write a small configuration layer to start from; never overwrites."""
+    """Write a small configuration to start from. A file that exists is never overwritten."""
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(TEMPLATE.format(name=file))
@@ -68,7 +68,7 @@ def doctor(
     market: Annotated[str, typer.Option()] = "synthetic",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Look at the machine and the data dir: what would keep a bot from running well here."""
+    """What would keep a bot from running well here. It looks at the machine and at the data dir."""
     report(list(machine_looks(data_dir_of(env, market, data_dir))), as_json)
 
 
@@ -76,7 +76,7 @@ def preflight(
     env: Annotated[str, typer.Option()] = "production",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """The launch checklist (config/launch_checklist.yaml): what a machine can check, checked; the rest is listed."""
+    """Go through the launch checklist before real money. What a machine can check is checked; the rest of config/launch_checklist.yaml is listed."""
     from ruamel.yaml import YAML
 
     from cli.plans import load_or_explain
@@ -197,7 +197,7 @@ def report(looks: list[Look], as_json: bool) -> None:
 
 
 def alert_test(text: Annotated[str, typer.Option(help="What to say.")] = "a test alert: nothing is wrong") -> None:
-    """Send one alert to every channel of BULKHEAD_ALERT_URLS; tell what each answered."""
+    """Send one alert to every channel of BULKHEAD_ALERT_URLS. Tells what each answered."""
     from telemetry.notify import URLS_ENV, alert_urls, ask_each
 
     urls = alert_urls()

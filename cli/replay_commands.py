@@ -48,7 +48,7 @@ def replay(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Tell fresh machines what a run --record told its own; exit 1 at the first difference."""
+    """Tell fresh machines what a run --record told its own. Exit 1 at the first difference."""
     from attrs import evolve
 
     from simulation.replay import Replayed, ReplayError, open_recording, recordings
@@ -111,7 +111,7 @@ def compare(
     bar_s: Annotated[int, typer.Option(min=1, help="Length of the bars that decide, seconds.")] = 300,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Which proposals two runs share, which only one made, and where risk answered differently. Exit 1 when they differ."""
+    """Compare two runs: proposals of both, of one, risk's answers. Exit 1 when they differ."""
     from simulation.compare import TIMING, proposals
     from simulation.compare import compare as match
 

@@ -76,7 +76,7 @@ def run(
         int, typer.Option(min=0, max=65535, help="Of the status page and /metrics on 127.0.0.1; 0: any free one.")
     ] = 0,
 ) -> None:
-    """Trade. Without options: staging, paper, on an embedded simulated Coinbase with a synthetic market."""
+    """Start the bot. Without options: staging, paper, on an embedded simulated Coinbase with a synthetic market."""
     from cli.plans import make_plan
 
     plan, scenario = make_plan(
@@ -111,9 +111,9 @@ def panic(
     env: Annotated[str | None, typer.Option(help="staging or production.")] = None,
     market: Annotated[str | None, typer.Option(help="As given to run.")] = None,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "panic",
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")] = False,
 ) -> None:
-    """No bot needed: engage the kill switch and cancel every order of ours at the venue, until it lists none twice."""
+    """Engage the kill switch, cancel every order of ours. No bot needed; it goes on until the venue lists none twice."""
     import getpass
 
     from cli.panic import engage_and_sweep
@@ -124,7 +124,7 @@ def panic(
 
 
 def simulator(context: typer.Context) -> None:
-    """The simulated venue alone; when ready it prints one JSON line with its addresses (--json). --help lists its options."""
+    """The simulated venue alone. When ready it tells its addresses (--json: one line). --help lists its options."""
     from exchange.simulator.server import main
 
     raise typer.Exit(main(context.args))
@@ -135,7 +135,7 @@ def guardian(
     env: Annotated[str, typer.Option(help="staging or production.")] = "staging",
     market: Annotated[str, typer.Option(help="As given to run.")] = "synthetic",
 ) -> None:
-    """The dead man's switch as a service of its own: cancels what is ours when the bot's beat stops. It only cancels."""
+    """The dead man's switch as a service of its own. It cancels what is ours when the bot's beat stops, and does nothing else."""
     folder = data_dir_of(env, market, data_dir)
     try:  # it may be started before the bot's first run, and then waits for it
         (folder / "run").mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -42,7 +42,7 @@ def existing(data_dir: Path | None, env: str, market: str) -> Path:
 def db_check(
     data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic", as_json: AsJson = False
 ) -> None:
-    """SQLite's own integrity check of every store; safe while the bot runs. Exit 1 when one is damaged or has lost its rows."""
+    """SQLite's own integrity check of every store. Safe while the bot runs. Exit 1 when one is damaged or has lost its rows."""
     from state.db import check, store_files
 
     files = store_files(existing(data_dir, env, market))
@@ -67,7 +67,7 @@ def db_check(
 
 @db_app.command("backup")
 def db_backup(target: Path, data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic") -> None:
-    """A consistent copy of every store into TARGET, also while the bot runs."""
+    """A consistent copy of every store into TARGET. Also while the bot runs."""
     from state.db import backup
     from state.store import StoreError
 
@@ -117,14 +117,14 @@ def audit_verify(
 
 @audit_app.command("show")
 def audit_show(
-    role: str,
+    role: Annotated[str, typer.Argument(metavar="ROLE")],
     last: Annotated[int, typer.Option(min=1, help="How many of the newest lines.")] = 20,
     data_dir: DataDir = None,
     env: Env = "staging",
     market: Market = "synthetic",
     as_json: AsJson = False,
 ) -> None:
-    """The newest audit lines of a role (oms, risk, exits, kill_switch, symbol:BTC-USD, main)."""
+    """The newest audit lines of ROLE. As in oms, risk, exits, kill_switch, symbol:BTC-USD, main."""
     from state.audit import AuditError, read
 
     folder = existing(data_dir, env, market) / "audit"
@@ -153,7 +153,7 @@ def export_fills(
     env: Env = "staging",
     market: Market = "synthetic",
 ) -> None:
-    """Every booked fill, oldest first, with time, size, price, fee and position: for taxes and for other programs."""
+    """Every booked fill, oldest first. With time, size, price, fee and position: for taxes and for other programs."""
     del as_csv
     from cli.ctl_book import told
     from state.book import fills

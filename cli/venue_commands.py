@@ -77,7 +77,7 @@ def smoke(
     product: Annotated[str, typer.Option(help="The product of the walk and of the round trip.")] = "BTC-USD",
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Walk every endpoint and both feeds, read-only: latencies, drift, permissions, fees, settle times, what stops trading."""
+    """Walk every endpoint and both feeds, read-only. Latencies, drift, permissions, fees, settle times, what stops trading."""
     from exchange.coinbase.smoke import Check
     from exchange.coinbase.smoke import smoke as walk
     from exchange.coinbase.smoke_order import smoke_order
@@ -228,7 +228,7 @@ def record(
     venue: Where = "coinbase",
     data_dir: DataDir = None,
 ) -> None:
-    """Record the raw frames of the market feed with their receive times, compressed, for replay."""
+    """Record the raw frames of the market feed. They are kept with their receive times, compressed, for replay."""
     from exchange.coinbase.feed_records import record as take
 
     endpoints, _, _ = venue_of(venue, data_dir)

@@ -40,7 +40,7 @@ SHUTDOWN_S = 0.3
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        prog="simulator", description="A simulated venue that speaks Coinbase Advanced Trade."
+        prog="run.py simulator", description="A simulated venue that speaks Coinbase Advanced Trade."
     )
     found.add_argument("--port", type=int, default=0, help="REST port (default: the last run's, or a free one)")
     found.add_argument("--data-dir", default="data/simulator", help="ledger, keys, CA, clock, ports")

@@ -130,3 +130,14 @@ def test_half_a_gate_does_not_call_itself_open(tmp_path: Path) -> None:
     assert "open" not in half
     assert str(tmp_path) in gate_commands.conclusion(passed=True, written=tmp_path, env="staging")
     assert "closed" in gate_commands.conclusion(passed=False, written=None, env="staging")
+
+
+@pytest.mark.parametrize("group", [(), ("ctl",), ("db",), ("audit",), ("export",)])
+def test_what_a_command_does_is_not_cut_in_the_list_of_a_terminal_of_80_columns(
+    group: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*group, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2].splitlines()
+    assert len(listed) > 1
+    assert [line for line in listed if line.endswith("...")] == []
