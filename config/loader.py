@@ -137,32 +137,39 @@ class _Typed(str):
 
 
 def _decimal(value: Any, _: type) -> Decimal:
+    if value is None:
+        raise _wrong(value, "is not an amount")
     if isinstance(value, bool | float):
         raise ValueError(f'money is text, not {value!r}: write "{value}" in quotes')
     return money(value)
 
 
+def _wrong(value: Any, what: str) -> ValueError:
+    """A key without a value is None in YAML, a word that nobody wrote."""
+    return ValueError("has no value; write one or take the key out" if value is None else f"{value!r} {what}")
+
+
 def _float(value: Any, _: type) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | _Typed):
-        raise ValueError(f"{value!r} is not a number")
+        raise _wrong(value, "is not a number")
     return float(value)
 
 
 def _int(value: Any, _: type) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise _wrong(value, "is not a whole number")
     return value
 
 
 def _bool(value: Any, _: type) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
+        raise _wrong(value, "is neither true nor false")
     return value
 
 
 def _str(value: Any, _: type) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text: put it in quotes")
+        raise _wrong(value, "is not text: put it in quotes")
     return value
 
 
@@ -186,9 +193,7 @@ def _read_file(file: Path, said: dict[Path_, Said], problems: list[Problem]) -> 
     if tree is None:
         return
     if not isinstance(tree, CommentedMap):
-        problems.append(
-            Problem(name, 1, "(yaml)", f"a configuration is a mapping of sections, not {type(tree).__name__}")
-        )
+        problems.append(Problem(name, 1, "(yaml)", "a configuration is a mapping of sections (name: value)"))
         return
     _flatten(tree, (), name, said, problems)
 

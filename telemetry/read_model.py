@@ -114,7 +114,8 @@ class ReadModel:
             self.conditions.pop(condition.fingerprint, None)
         if (known is None) == condition.active:  # its start and its end are events; repeats are not
             text = condition.text if condition.active else f"over: {condition.text}"
-            self._event({"kind": "condition", "role": role, "level": condition.level, "text": text})
+            record = {"kind": "condition", "role": role, "level": condition.level, "text": text}
+            self._event({**record, "active": condition.active})
 
     def _event(self, record: Answer) -> None:
         self.events_seen += 1

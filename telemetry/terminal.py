@@ -160,7 +160,8 @@ class PlainView(_Watcher):
         self.line(kind, text)
 
     def on_record(self, record: Mapping[str, Any]) -> None:
-        self.line(str(record["kind"]), record_text(record))
+        if record.get("code") != "stop":  # main has told it already
+            self.line(str(record["kind"]), record_text(record))
 
     def on_picture(self, picture: Mapping[str, Any]) -> None:
         if time.monotonic() >= self.next_heartbeat:
@@ -170,7 +171,8 @@ class PlainView(_Watcher):
             running = sum(child["state"] == "running" for child in picture["tree"])
             self.line(
                 "alive",
-                f"{status['trading_state']}  NAV {usd(status['nav_usd'])}  positions {len(status['positions'])}  "
+                f"{status['trading_state']}  NAV {usd(status['nav_usd'])}  "
+                f"today {usd(status['realised_today_usd'], sign=True)}  positions {len(status['positions'])}  "
                 f"orders {len(status['orders'])}  roles running {running}/{len(picture['tree'])}  "
                 f"{'  '.join(f'{what} {count}' for what, count in self.counts.items())}  "
                 f"oldest quote {max(ages):.1f} s"
@@ -280,7 +282,7 @@ def record_text(record: Mapping[str, Any]) -> str:
             head = f"{record.get('product_id', '')} {record.get('code', '')}"
             return f"{head}  {decision_text(record)}".strip()
         case "condition":
-            return f"{record.get('level')}: {record.get('text')}"
+            return f"{record.get('level')}: {record.get('text')}" if record.get("active") else str(record.get("text"))
     skipped = {"kind", "at", "role", "config_hash", "text"}
     pairs = "  ".join(
         f"{key}={_shown(value)}" for key, value in record.items() if key not in skipped and value not in (None, "")

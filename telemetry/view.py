@@ -126,8 +126,8 @@ def money_text(status: Mapping[str, Any]) -> Text:
 
 def facts_text(status: Mapping[str, Any], local: Local) -> Text:
     scenario = f" · scenario: {local.scenario}" if local.scenario else ""
-    text = f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}{scenario} · regime {regime_text(status)}"
-    return Text(f"{text} · config {status['config_hash']}", style="dim")
+    text = f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}{scenario}"
+    return Text(f"{text} · config {status['config_hash']} · regime {regime_text(status)}", style="dim")
 
 
 def tree(picture: Picture | None) -> RenderableType:
@@ -296,11 +296,12 @@ def told_lines(picture: Picture | None, local: Local, *, conditions: int, restar
 
 
 def decision_text(record: Mapping[str, Any]) -> str:
-    """The measured values and the sentence of a decision, on one line; the values first, since a narrow screen cuts the end."""
+    """The measured values and the sentence of a decision, on one line: a narrow screen cuts the end, so ids stand there."""
     values = record.get("values") or {}
-    pairs = values.items() if isinstance(values, Mapping) else values
-    shown = "  ".join(f"{name}={value}" for name, value in pairs)
-    return "  ".join(part for part in (shown, str(record.get("text", ""))) if part)
+    pairs = [(name, f"{name}={value}") for name, value in (values.items() if isinstance(values, Mapping) else values)]
+    shown = [pair for name, pair in pairs if not name.endswith("_id")]
+    ids = [pair for name, pair in pairs if name.endswith("_id")]
+    return "  ".join(part for part in (*shown, str(record.get("text", "")), *ids) if part)
 
 
 def regime_text(status: Mapping[str, Any]) -> str:

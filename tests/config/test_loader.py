@@ -52,6 +52,16 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     assert "line 4" in found[2]
 
 
+@pytest.mark.parametrize("key", ["positions_max", "loss_usd_per_day_max"])
+def test_a_key_without_a_value_is_told_in_words_that_its_writer_knows(tmp_path: Path, key: str) -> None:
+    found = problems(tmp_path, f"risk:\n  {key}:\n")
+    assert f"some.yaml line 2  risk.{key}: has no value; write one or take the key out" in "\n".join(found)
+
+
+def test_a_file_that_is_no_mapping_is_told_without_the_names_of_a_library(tmp_path: Path) -> None:
+    assert problems(tmp_path, "- a\n- b\n")[0].endswith("a configuration is a mapping of sections (name: value)")
+
+
 @pytest.mark.parametrize(("said", "way_out"), [("DOGE-USD", "[DOGE-USD]"), ("5", "[5]"), ("", "[]")])
 def test_a_text_where_a_list_is_wanted_is_refused_not_split_into_letters(
     tmp_path: Path, said: str, way_out: str

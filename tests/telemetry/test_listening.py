@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
+from attrs import evolve
 from rich.console import Console
 
 from actors.notes import People
@@ -24,7 +25,8 @@ from telemetry.log import redact
 from telemetry.metrics import exposition
 from telemetry.page import make_app, serve
 from telemetry.read_model import ReadModel
-from telemetry.view import Local, draw
+from telemetry.terminal import JsonView, PlainView, record_text
+from telemetry.view import Local, decision_text, draw
 from tests.telemetry.samples import NOW_S, book, everything, order, quote
 from trading.machine import Instant, Note
 from trading.messages.book import Recovery
@@ -155,6 +157,27 @@ def test_a_condition_is_one_event_when_it_begins_and_one_when_it_ends() -> None:
         record["text"] for record in model.answer("events", {"since": "0"})["events"] if record["kind"] == "condition"
     ]
     assert kinds == ["orders may be live", "over: orders may be live"]
+
+
+def test_what_is_over_does_not_read_like_an_alarm() -> None:
+    begin = Condition(fingerprint="f", level="critical", active=True, text="orders may be live")
+    model = told(("oms", begin), ("oms", evolve(begin, active=False)))
+    told_lines = [record_text(one) for one in model.answer("events", {})["events"] if one["kind"] == "condition"]
+    assert told_lines == ["critical: orders may be live", "over: orders may be live"]
+
+
+def test_a_stop_is_told_once_by_main_and_once_more_only_to_programs(tmp_path, capfd) -> None:
+    note = {"kind": "decision", "role": "main", "code": "stop", "text": "stopping: ctl stop by ann", "values": {}}
+    for view, count in ((PlainView(tmp_path), 1), (JsonView(tmp_path), 2)):
+        view.event("stopping", "stopping in order: ctl stop by ann")
+        view.on_record(note)
+        view.close({}, [])
+        assert capfd.readouterr().out.count("ctl stop by ann") == count
+
+
+def test_a_narrow_screen_cuts_the_ids_of_a_decision_not_its_prices() -> None:
+    record = {"values": {"position_id": "f9235528-1e6d", "size": "0.4", "stop_price": "104.7"}, "text": "target"}
+    assert decision_text(record) == "size=0.4  stop_price=104.7  target  position_id=f9235528-1e6d"
 
 
 def test_events_are_given_once_by_number() -> None:
