@@ -49,5 +49,6 @@ class ConsoleActor(MachineActor):
     def _serve(self) -> None:
         assert self._loop is not None
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(serve(make_app(self.model), self.plan.data_dir, self.plan.page_port or 0))
+        app = make_app(self.model, self.plan.data_dir)
+        self._loop.run_until_complete(serve(app, self.plan.data_dir, self.plan.page_port or 0))
         self._loop.run_forever()

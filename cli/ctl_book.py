@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Group, RenderableType
@@ -15,10 +14,7 @@ from cli.errors import FailedError, UsageError
 from cli.places import bot_of, running_data_dir
 from cli.tables import show, table_of
 from telemetry.view import percent, seconds, usd
-from trading.values import ZERO, plain, utc_text
-
-if TYPE_CHECKING:
-    from simulation.backtest.report import Trade
+from trading.values import utc_text
 
 T = TypeVar("T")
 Limit = Annotated[int, typer.Option("--limit", min=1, help="How many of the newest.", metavar="N")]
@@ -80,8 +76,8 @@ def because(fill: Mapping[str, Any]) -> str:
 
 def trades(data_dir: DataDir = None, limit: Limit = 20, as_json: AsJson = False) -> None:
     """Closed positions, newest first, and what they came to in all. Also without a running bot."""
-    from simulation.backtest.trades import closed
     from state.book import books
+    from telemetry.trades import closed, sums, trade_row
     from trading.tiers import Groups
 
     folder = running_data_dir(data_dir)
@@ -106,43 +102,6 @@ def trades(data_dir: DataDir = None, limit: Limit = 20, as_json: AsJson = False)
     shown = [{**row, "held": seconds(row["held_s"])} for row in rows]
     text = Group(table_of(shown, columns, "no position is closed yet"), sums_line(total, len(rows)))
     say({"trades": rows, "sums": total}, folder, as_json, text if rows else "no position is closed yet")
-
-
-def trade_row(trade: Trade) -> dict[str, Any]:
-    """One closed position; averages are cut to twelve digits, money to a hundredth of a cent."""
-    return {
-        "position_id": trade.position_id,
-        "opened_at": utc_text(trade.opened_s),
-        "closed_at": utc_text(trade.closed_s),
-        "product_id": trade.product_id,
-        "strategy": trade.strategy,
-        "base_size": plain(trade.base_size),
-        "entry_price": plain(average(trade.entry_price)),
-        "exit_price": plain(average(trade.exit_price)),
-        "fees_usd": plain(cents(trade.fees_usd)),
-        "pnl_usd": plain(cents(trade.pnl_usd)),
-        "pnl_pct": round(trade.pnl_pct, 3),
-        "exit_reason": trade.exit_reason or None,
-        "held_s": round(trade.closed_s - trade.opened_s, 1),
-    }
-
-
-def average(price: Decimal) -> Decimal:
-    return Decimal(f"{price:.12g}")
-
-
-def cents(usd_amount: Decimal) -> Decimal:
-    return usd_amount.quantize(Decimal("0.0001"))
-
-
-def sums(found: Sequence[Trade]) -> dict[str, Any]:
-    """Over every closed position of the book, not only those shown."""
-    return {
-        "trades": len(found),
-        "won": sum(trade.pnl_usd > 0 for trade in found),
-        "realised_usd": plain(cents(sum((trade.pnl_usd for trade in found), ZERO))),
-        "fees_usd": plain(cents(sum((trade.fees_usd for trade in found), ZERO))),
-    }
 
 
 def sums_line(total: Mapping[str, Any], shown: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from state.db import MAIN_STORE, in_use, lost, reading
 from state.store import StoreCorruptError, classified
 
 Row = Mapping[str, Any]
+Ask = Callable[[str, tuple[Any, ...]], list[Row]]
 T = TypeVar("T")
 
 _FILLS = """
@@ -46,15 +48,43 @@ def books(data_dir: Path) -> Books:
     """Everything that was ever traded, as of one moment. Raises NoBookError, StoreError."""
     return _read(
         data_dir,
-        lambda ask: Books(
-            fills=tuple(ask("SELECT * FROM fills WHERE position_id IS NOT NULL ORDER BY at_s, key", ())),
-            positions={row["key"]: row for row in ask("SELECT * FROM positions ORDER BY rowid", ())},
-            intents={row["key"]: row for row in ask("SELECT * FROM intents ORDER BY rowid", ())},
+        lambda ask: _books(
+            ask("SELECT * FROM fills WHERE position_id IS NOT NULL ORDER BY at_s, key", ()),
+            ask("SELECT * FROM positions ORDER BY rowid", ()),
+            ask("SELECT * FROM intents ORDER BY rowid", ()),
         ),
     )
 
 
-def _read(data_dir: Path, question: Callable[[Callable[[str, tuple[Any, ...]], list[Row]]], T]) -> T:
+def newest_books(data_dir: Path, most: int) -> Books:
+    """The same of the positions that were closed last, at most so many: what a page that looks often may cost."""
+
+    def newest(ask: Ask) -> Books:
+        found = ask("SELECT key FROM positions WHERE outcome <> '' ORDER BY closed_s DESC LIMIT ?", (most,))
+        keys = json.dumps([row["key"] for row in found])
+        return _books(
+            ask(
+                "SELECT * FROM fills WHERE position_id IN (SELECT value FROM json_each(?)) ORDER BY at_s, key", (keys,)
+            ),
+            ask("SELECT * FROM positions WHERE key IN (SELECT value FROM json_each(?)) ORDER BY rowid", (keys,)),
+            ask(
+                "SELECT * FROM intents WHERE ifnull(position_id, key) IN (SELECT value FROM json_each(?)) ORDER BY rowid",
+                (keys,),
+            ),
+        )
+
+    return _read(data_dir, newest)
+
+
+def _books(fills_: list[Row], positions: list[Row], intents: list[Row]) -> Books:
+    return Books(
+        fills=tuple(fills_),
+        positions={row["key"]: row for row in positions},
+        intents={row["key"]: row for row in intents},
+    )
+
+
+def _read(data_dir: Path, question: Callable[[Ask], T]) -> T:
     path = data_dir / MAIN_STORE
     if sentence := lost(path):
         raise StoreCorruptError(sentence)

@@ -11,18 +11,23 @@ from typing import Any
 
 from aiohttp import web
 
+from state.book import NoBookError, newest_books
 from state.files import write_atomically
+from state.store import StoreError
 from telemetry.client import PAGE_FILE, page_of
 from telemetry.metrics import exposition
 from telemetry.read_model import ReadModel
+from telemetry.trades import closed, told
+from trading.tiers import Groups
 
 HTML = Path(__file__).with_name("page.html")
+TRADES_MAX, TRADES_SHOWN = 500, 10
 LOOPBACK = "127.0.0.1"
 LOCAL_HOSTS = (LOOPBACK, "localhost", "[::1]")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'"
 
 
-def make_app(model: ReadModel) -> web.Application:
+def make_app(model: ReadModel, data_dir: Path) -> web.Application:
     """The console's application. Nothing it serves can change anything."""
 
     async def page(_: web.Request) -> web.StreamResponse:
@@ -31,6 +36,9 @@ def make_app(model: ReadModel) -> web.Application:
 
     async def picture(_: web.Request) -> web.StreamResponse:
         return web.json_response({**model.picture({}), "breakers": model.breakers(), "exposure": model.exposure()})
+
+    async def trades(_: web.Request) -> web.StreamResponse:
+        return web.json_response(await asyncio.to_thread(closed_trades, data_dir))
 
     async def healthz(_: web.Request) -> web.StreamResponse:
         """200 while the bot may trade or is only reducing, 503 otherwise; the body says why."""
@@ -48,11 +56,21 @@ def make_app(model: ReadModel) -> web.Application:
         [
             web.get("/", page),
             web.get("/api/picture", picture),
+            web.get("/api/trades", trades),
             web.get("/healthz", healthz),
             web.get("/metrics", metrics),
         ]
     )
     return app
+
+
+def closed_trades(data_dir: Path) -> dict[str, Any]:
+    """What the book says of the positions that were closed last; nothing where there is none, or it cannot be read now."""
+    try:
+        book = newest_books(data_dir, TRADES_MAX)
+    except (NoBookError, StoreError):
+        return told((), 0)
+    return told(closed(book.fills, book.positions, book.intents, Groups()), TRADES_SHOWN)
 
 
 @web.middleware

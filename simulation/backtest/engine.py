@@ -20,10 +20,10 @@ from simulation.backtest.data import Dataset
 from simulation.backtest.fitness import warnings
 from simulation.backtest.path import corner_times, points, price_at
 from simulation.backtest.report import EquityPoint, Fill, Run
-from simulation.backtest.trades import closed, still_open
 from simulation.backtest.volumes import FIRST_S, RENEWED_S, RollingVolumes, Volumes
 from simulation.backtest.world import BacktestWorld
 from simulation.process import Process
+from telemetry.trades import closed, still_open
 from trading.costs import CostSettings
 from trading.machine import Instant, Note, Save
 from trading.messages.book import BookPosition, BookSnapshot

@@ -23,6 +23,7 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
+from telemetry.trades import Holding, Trade
 from trading.values import ZERO, plain, utc_text
 
 DAY_S = 86_400
@@ -32,45 +33,6 @@ RATIO_DAYS_MIN = 5
 
 class InvalidResultError(Exception):
     """The result contradicts itself; nothing of it may be believed. The sentence says where."""
-
-
-@frozen(kw_only=True)
-class Trade:
-    """One position from its first fill to flat. Prices are averages; pnl_usd is net of all fees."""
-
-    position_id: str
-    product_id: str
-    theme: str
-    tier: str
-    strategy: str
-    trigger: str
-    exit_reason: str
-    opened_s: float
-    closed_s: float
-    base_size: Decimal
-    entry_price: Decimal
-    exit_price: Decimal
-    fees_usd: Decimal
-    pnl_usd: Decimal
-
-    @property
-    def pnl_pct(self) -> float:
-        cost = self.entry_price * self.base_size
-        return float(self.pnl_usd / cost) * 100 if cost else 0.0
-
-
-@frozen(kw_only=True)
-class Holding:
-    """A position that is still open at the end. pnl_usd: at the last mid, after the fees paid so far, before those of an exit."""
-
-    position_id: str
-    product_id: str
-    strategy: str
-    opened_s: float
-    base_size: Decimal
-    entry_price: Decimal
-    mark_price: Decimal
-    pnl_usd: Decimal
 
 
 @frozen(kw_only=True)

@@ -6,10 +6,11 @@ from decimal import Decimal as D
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
-from simulation.backtest.trades import closed
-from state.book import NoBookError, books, fills
+from state.book import NoBookError, books, fills, newest_books
 from state.store import Store, StoreCorruptError, StoreReadOnlyError
+from telemetry.trades import closed, told
 from trading.ledger import EXTERNAL, FILL, REVERSAL, Fill, fold
 from trading.machine import Save
 from trading.oms_rows import TABLES, CloseRow, Position
@@ -148,3 +149,23 @@ def test_a_trade_realises_what_the_book_says_whatever_kinds_of_fills_it_had(tmp_
     assert (trade.pnl_usd, trade.entry_price) == (D(pnl_usd), D(entry_price))
     assert trade.pnl_usd == sum(D(row["realised_usd"]) for row in fills(tmp_path) if row["realised_usd"])
     assert (trade.strategy, trade.closed_s - trade.opened_s > 0) == ("momentum", True)
+
+
+def test_the_newest_trades_alone_are_those_of_the_whole_book(tmp_path: Path) -> None:
+    store = book(tmp_path, BUY, SELL)
+    for number in (2, 3):
+        key = f"p{number}"
+        pair = [
+            evolve(one, key=f"{one.key}{number}", entry_id=f"{one.key}{number}", position_id=key) for one in (BUY, SELL)
+        ]
+        for save in saves(*pair):
+            of_position = {"key": key, "row": {**save.row, "position_id": key, "closed_s": T0 + number}}
+            store.commit([evolve(save, **of_position) if save.table == "positions" else save])
+    store.close()
+    whole, newest = books(tmp_path), newest_books(tmp_path, 2)
+    assert set(whole.positions) == {"p1", "p2", "p3"}
+    assert set(newest.positions) == {"p1", "p3"}, "p1 was closed last"
+    assert newest.fills == tuple(row for row in whole.fills if row["position_id"] in newest.positions)
+    trades = told(closed(newest.fills, newest.positions, newest.intents, Groups()), shown=1)
+    assert (trades["sums"]["trades"], len(trades["trades"])) == (2, 1)
+    assert [point[1] for point in trades["curve"]] == [17.9, 35.8]

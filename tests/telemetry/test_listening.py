@@ -256,12 +256,14 @@ def test_known_secrets_pem_blocks_and_tokens_are_cut_out(monkeypatch) -> None:
 
 
 async def _page_answers() -> None:
-    async with TestClient(TestServer(make_app(told()))) as client:
+    async with TestClient(TestServer(make_app(told(), Path("nowhere")))) as client:
         page = await client.get("/")
         assert page.status == 200
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
         picture = await (await client.get("/api/picture")).json()
         assert picture["status"]["positions"][0]["stop_price"] == "55460"
+        trades = await (await client.get("/api/trades")).json()
+        assert (trades["trades"], trades["sums"]["trades"]) == ([], 0), "no book is no trade, not an error"
         assert (await client.get("/healthz")).status == 200
         assert (await client.get("/metrics")).status == 200
         assert (await client.get("/", headers={"Host": "evil.example"})).status == 403
@@ -273,7 +275,7 @@ def test_the_page_reads_only_and_answers_to_local_names_only() -> None:
 
 
 async def _served(data_dir: Path, wanted: int) -> dict[str, Any]:
-    runner = await serve(make_app(told()), data_dir, wanted)
+    runner = await serve(make_app(told(), data_dir), data_dir, wanted)
     found = page_of(data_dir)
     assert found is not None
     async with ClientSession() as session, session.get(f"{found['url']}metrics") as answer:

@@ -1,22 +1,62 @@
 """From oms' own rows to trades and to what is still held: positions by what booked fills bought and sold.
 
-A backtest and `ctl trades` read the same rows. What a trade realised is the book's own figure, which also knows of reversals,
+A backtest, `ctl trades` and the page read the same rows. What a trade realised is the book's own figure, which also knows of reversals,
 adoptions and coins that left by another hand.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from simulation.backtest.report import Holding, Trade
+from attrs import frozen
+
 from trading.ledger import REVERSAL
 from trading.tiers import Groups
-from trading.values import ZERO
+from trading.values import ZERO, plain, utc_text
 
 Row = Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class Trade:
+    """One position from its first fill to flat. Prices are averages; pnl_usd is net of all fees."""
+
+    position_id: str
+    product_id: str
+    theme: str
+    tier: str
+    strategy: str
+    trigger: str
+    exit_reason: str
+    opened_s: float
+    closed_s: float
+    base_size: Decimal
+    entry_price: Decimal
+    exit_price: Decimal
+    fees_usd: Decimal
+    pnl_usd: Decimal
+
+    @property
+    def pnl_pct(self) -> float:
+        cost = self.entry_price * self.base_size
+        return float(self.pnl_usd / cost) * 100 if cost else 0.0
+
+
+@frozen(kw_only=True)
+class Holding:
+    """A position that is still open at the end. pnl_usd: at the last mid, after the fees paid so far, before those of an exit."""
+
+    position_id: str
+    product_id: str
+    strategy: str
+    opened_s: float
+    base_size: Decimal
+    entry_price: Decimal
+    mark_price: Decimal
+    pnl_usd: Decimal
 
 
 def closed(
@@ -101,3 +141,49 @@ def _fees(fills: list[Row]) -> Decimal:
 
 def _sign(fill: Row) -> int:
     return -1 if fill.get("kind") == REVERSAL else 1
+
+
+def trade_row(trade: Trade) -> dict[str, Any]:
+    """One closed position; averages are cut to twelve digits, money to a hundredth of a cent."""
+    return {
+        "position_id": trade.position_id,
+        "opened_at": utc_text(trade.opened_s),
+        "closed_at": utc_text(trade.closed_s),
+        "product_id": trade.product_id,
+        "strategy": trade.strategy,
+        "base_size": plain(trade.base_size),
+        "entry_price": plain(average(trade.entry_price)),
+        "exit_price": plain(average(trade.exit_price)),
+        "fees_usd": plain(cents(trade.fees_usd)),
+        "pnl_usd": plain(cents(trade.pnl_usd)),
+        "pnl_pct": round(trade.pnl_pct, 3),
+        "exit_reason": trade.exit_reason or None,
+        "held_s": round(trade.closed_s - trade.opened_s, 1),
+    }
+
+
+def average(price: Decimal) -> Decimal:
+    return Decimal(f"{price:.12g}")
+
+
+def cents(usd_amount: Decimal) -> Decimal:
+    return usd_amount.quantize(Decimal("0.0001"))
+
+
+def sums(found: Sequence[Trade]) -> dict[str, Any]:
+    """What `found` came to."""
+    return {
+        "trades": len(found),
+        "won": sum(trade.pnl_usd > 0 for trade in found),
+        "realised_usd": plain(cents(sum((trade.pnl_usd for trade in found), ZERO))),
+        "fees_usd": plain(cents(sum((trade.fees_usd for trade in found), ZERO))),
+    }
+
+
+def told(found: Sequence[Trade], shown: int) -> dict[str, Any]:
+    """For the page: the newest of `found`, what all of them came to, and how the sum grew: (closed_s, USD so far)."""
+    so_far, curve = ZERO, []
+    for trade in found:
+        so_far += trade.pnl_usd
+        curve.append([trade.closed_s, float(so_far)])
+    return {"trades": [trade_row(trade) for trade in found[::-1][:shown]], "sums": sums(found), "curve": curve}
