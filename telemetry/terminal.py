@@ -244,6 +244,8 @@ class LiveView(_Watcher):
             self.local.restarts.append(f"{time.strftime('%H:%M:%S', time.gmtime(stamp))}  {text}")
         elif values.get("show"):
             self.local.restarts.append(text)
+        elif kind == "stopping":
+            self.local.stopping = text
         if self.picture is None:
             self.local.operator = text
             self._redraw()

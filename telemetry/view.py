@@ -42,6 +42,7 @@ class Local:
     events: deque[tuple[float, str, str]] = field(factory=lambda: deque(maxlen=200))
     restarts: deque[str] = field(factory=lambda: deque(maxlen=6))
     operator: str = "starting"
+    stopping: str = ""
 
 
 def draw(picture: Picture | None, local: Local, height: int = 40, width: int = 120) -> RenderableType:
@@ -285,12 +286,13 @@ def recovery(picture: Picture | None, local: Local) -> RenderableType:
 
 def told_lines(picture: Picture | None, local: Local, *, conditions: int, restarts: int) -> list[Text]:
     """What wants a person, what was restarted last, and whether the picture is an old one."""
-    found = [
+    found = [Text(local.stopping, style="bold magenta")] if local.stopping else []
+    found += [
         Text(f"{c['level']}: {c['text']}", style="bold red" if c["level"] == "critical" else "yellow")
         for c in (picture["status"]["conditions"] if picture else [])[:conditions]
     ]
     found += [Text(text, style="cyan") for text in list(local.restarts)[-restarts:]]
-    if local.operator != "up":
+    if local.operator != "up" and not local.stopping:
         found.append(Text(f"the operator is {local.operator}; the picture is the last one it gave", style="yellow"))
     return found
 

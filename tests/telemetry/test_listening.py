@@ -25,7 +25,7 @@ from telemetry.log import redact
 from telemetry.metrics import exposition
 from telemetry.page import make_app, serve
 from telemetry.read_model import ReadModel
-from telemetry.terminal import JsonView, PlainView, record_text
+from telemetry.terminal import JsonView, LiveView, PlainView, record_text
 from telemetry.view import Local, decision_text, draw
 from tests.telemetry.samples import NOW_S, book, everything, order, quote
 from trading.machine import Instant, Note
@@ -221,6 +221,20 @@ def test_the_view_shows_position_stop_order_denial_with_values_and_how_to_break_
         "opening",
     ):
         assert expected in shown, expected
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
+def test_while_the_bot_stops_the_view_says_so_and_calls_no_part_of_it_restarted(
+    width: int, height: int, tmp_path
+) -> None:
+    view = LiveView(tmp_path)
+    view.on_event("stopping", "stopping in order: SIGINT", {})
+    view.picture, view.local.operator = told().picture({}), "being restarted"
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    console.print(draw(view.picture, view.local, height, width))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "stopping in order: SIGINT" in shown
+    assert "being restarted" not in shown
 
 
 def test_an_unknown_order_is_shown_as_unknown() -> None:
