@@ -13,6 +13,7 @@ import typer
 
 from cli.errors import USAGE, FailedError, UsageError
 from cli.places import running_data_dir
+from state.locks import instance_holder
 from telemetry.client import NobodyThereError, OperatorClient, RefusedError
 
 app = typer.Typer(help="Ask or steer the running bot.", no_args_is_help=True, add_completion=False)
@@ -30,9 +31,17 @@ def ask(
     data_dir: Path | None, command: str, args: Mapping[str, str] | None = None, timeout_s: float = 10.0
 ) -> dict[str, Any]:
     """One question; the bot's absence or refusal becomes exit 1 with its sentence, wrong words exit 2."""
+    folder = running_data_dir(data_dir)
     try:
-        return OperatorClient(running_data_dir(data_dir)).ask(command, args, timeout_s)
+        return OperatorClient(folder).ask(command, args, timeout_s)
     except RefusedError as error:
         raise (UsageError if error.code == USAGE else FailedError)(str(error)) from error
     except NobodyThereError as error:
-        raise FailedError(str(error)) from error
+        raise FailedError(str(error) if instance_holder(folder) is not None else nobody(folder)) from error
+
+
+def nobody(folder: Path) -> str:
+    return (
+        f"the bot of {folder} is not running; what it traded: `run.py ctl fills|trades`, why it ended: "
+        f"{folder / 'logs' / 'main.jsonl'}, what may rest at the venue: `run.py panic`"
+    )

@@ -49,7 +49,7 @@ class OperatorClient:
         except (OSError, http.client.HTTPException) as error:
             reason = "did not answer in time" if isinstance(error, TimeoutError) else "does not answer"
             raise NobodyThereError(
-                f"the bot of {self.data_dir} {reason}: it is not running, or its operator is being restarted"
+                f"the operator of the bot of {self.data_dir} {reason}: ask again in a second (`run.py panic` needs neither)"
             ) from error
         except ValueError as error:
             raise NobodyThereError(f"what listens in {self.data_dir} is not Bulkhead's operator") from error

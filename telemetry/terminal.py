@@ -156,11 +156,12 @@ class PlainView(_Watcher):
             taken = self.out.offer(f"{line}\n")
             self.not_shown = 0 if taken else self.not_shown + 1
 
-    def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:  # noqa: ARG002
-        self.line(kind, text)
+    def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:
+        if values.get("code") != "stop":  # told as "stopping"
+            self.line(kind, text)
 
     def on_record(self, record: Mapping[str, Any]) -> None:
-        if record.get("code") != "stop":  # main has told it already
+        if record.get("role") != "main":  # main tells its own notes itself
             self.line(str(record["kind"]), record_text(record))
 
     def on_picture(self, picture: Mapping[str, Any]) -> None:

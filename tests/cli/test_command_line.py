@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from state.locks import InstanceLock
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -88,7 +90,14 @@ def test_a_broken_candle_file_is_named_with_its_line(tmp_path: Path) -> None:
 def test_without_a_bot_ctl_says_so_and_exits_1(tmp_path: Path) -> None:
     done = run("ctl", "status", "--data-dir", str(tmp_path))
     assert done.returncode == 1
-    assert "is not running" in done.stderr
+    assert all(word in done.stderr for word in ("is not running", "ctl fills|trades", "main.jsonl", "run.py panic"))
+
+
+def test_a_bot_whose_operator_is_away_is_not_called_gone(tmp_path: Path) -> None:
+    lock = InstanceLock(tmp_path)
+    done = run("ctl", "status", "--data-dir", str(tmp_path))
+    lock.release()
+    assert (done.returncode, "ask again in a second" in done.stderr) == (1, True), done.stderr
 
 
 def test_panic_cancels_also_when_the_kill_switch_cannot_be_engaged(tmp_path: Path) -> None:

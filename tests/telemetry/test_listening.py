@@ -166,10 +166,11 @@ def test_what_is_over_does_not_read_like_an_alarm() -> None:
     assert told_lines == ["critical: orders may be live", "over: orders may be live"]
 
 
-def test_a_stop_is_told_once_by_main_and_once_more_only_to_programs(tmp_path, capfd) -> None:
+def test_a_stop_is_told_once_to_people(tmp_path, capfd) -> None:
     note = {"kind": "decision", "role": "main", "code": "stop", "text": "stopping: ctl stop by ann", "values": {}}
-    for view, count in ((PlainView(tmp_path), 1), (JsonView(tmp_path), 2)):
+    for view, count in ((PlainView(tmp_path), 1), (JsonView(tmp_path), 4)):
         view.event("stopping", "stopping in order: ctl stop by ann")
+        view.event("decision", note["text"], {"code": "stop", "text": note["text"]})
         view.on_record(note)
         view.close({}, [])
         assert capfd.readouterr().out.count("ctl stop by ann") == count
