@@ -57,6 +57,7 @@ def register() -> None:
         ctl_orders,
         ctl_questions,
         gate_commands,
+        log_commands,
         ops_commands,
         replay_commands,
         run_commands,
@@ -76,6 +77,7 @@ def register() -> None:
         test_commands,
         gate_commands,
         ops_commands,
+        log_commands,
     ):
         group.register(app)
     for group in (ctl_questions, ctl_book, ctl_orders):

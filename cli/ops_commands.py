@@ -16,7 +16,7 @@ import typer
 from attrs import frozen
 
 from cli.errors import FAILED, OK, FailedError, UsageError
-from cli.places import ROOT, data_dir_of
+from cli.places import ROOT, data_dir_of, meant_data_dir
 
 TEMPLATE = """# A layer of your own: python3 run.py run --config {name}
 # Say only what differs; `run.py check-config --config {name} --effective` shows what is in force.
@@ -63,13 +63,20 @@ def init(file: Annotated[Path, typer.Argument(help="The file to write.")] = Path
 
 
 def doctor(
-    data_dir: Annotated[Path | None, typer.Option(help="The bot's data dir.")] = None,
-    env: Annotated[str, typer.Option()] = "staging",
-    market: Annotated[str, typer.Option()] = "synthetic",
+    data_dir: Annotated[Path | None, typer.Option(help="The bot's data dir; default: of the one that runs.")] = None,
+    env: Annotated[str | None, typer.Option(help="staging or production.")] = None,
+    market: Annotated[str | None, typer.Option(help="As given to run.")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """What would keep a bot from running well here. It looks at the machine and at the data dir."""
-    report(list(machine_looks(data_dir_of(env, market, data_dir))), as_json)
+    report(list(machine_looks(doctored(data_dir, env, market))), as_json)
+
+
+def doctored(data_dir: Path | None, env: str | None, market: str | None) -> Path:
+    """The data dir to look at; unlike elsewhere it may be one that is still to be made."""
+    if data_dir is not None:
+        return data_dir_of(env or "staging", market or "synthetic", data_dir)
+    return meant_data_dir(None, env, market)
 
 
 def preflight(

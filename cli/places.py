@@ -32,7 +32,7 @@ def data_dir_of(env: str, market: str, chosen: Path | None = None) -> Path:
 
 
 def running_data_dir(chosen: Path | None, folder: Path = DATA) -> Path:
-    """The data dir that `ctl` and `panic` mean: the chosen one, else the only one with a running bot, else the only one there is."""
+    """The data dir that a command about a bot means: the chosen one, else the only one with a running bot, else the only one there is."""
     if chosen is not None:
         if not chosen.is_dir():
             raise UsageError(f"--data-dir {chosen}: there is no such folder; no bot has run there")
@@ -47,6 +47,13 @@ def running_data_dir(chosen: Path | None, folder: Path = DATA) -> Path:
     if len(known) > 1:
         raise UsageError(f"no bot runs here, and several have ({listed(known)}); name one with --data-dir")
     return known[0] if known else folder / data_dir_of("staging", "synthetic").name
+
+
+def meant_data_dir(chosen: Path | None, env: str | None, market: str | None, folder: Path = DATA) -> Path:
+    """The same for commands that also take --env and --market: either of them names a data dir as `run` does."""
+    if chosen is None and (env is not None or market is not None):
+        return data_dir_of(env or "staging", market or "synthetic")
+    return running_data_dir(chosen, folder)
 
 
 def bot_of(data_dir: Path) -> dict[str, Any]:

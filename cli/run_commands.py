@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import UsageError
-from cli.places import data_dir_of, running_data_dir
+from cli.places import data_dir_of, meant_data_dir
 
 
 def register(app: typer.Typer) -> None:
@@ -118,9 +118,7 @@ def panic(
 
     from cli.panic import engage_and_sweep
 
-    named = data_dir is None and (env is not None or market is not None)
-    folder = data_dir_of(env or "staging", market or "synthetic") if named else running_data_dir(data_dir)
-    raise typer.Exit(engage_and_sweep(folder, getpass.getuser(), reason, as_json))
+    raise typer.Exit(engage_and_sweep(meant_data_dir(data_dir, env, market), getpass.getuser(), reason, as_json))
 
 
 def simulator(context: typer.Context) -> None:

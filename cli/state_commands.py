@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from cli.errors import FAILED, OK, FailedError, UsageError
-from cli.places import data_dir_of
+from cli.places import meant_data_dir
 from cli.tables import readable
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default data/<env>-<market>.")]
-Env = Annotated[str, typer.Option(help="staging or production.")]
-Market = Annotated[str, typer.Option(help="As given to run.")]
-AsJson = Annotated[bool, typer.Option("--json")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data dir; default: of the one that runs.")]
+Env = Annotated[str | None, typer.Option(help="staging or production.")]
+Market = Annotated[str | None, typer.Option(help="As given to run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 db_app = typer.Typer(help="The stores: check, back up, migrate.", no_args_is_help=True)
 audit_app = typer.Typer(help="The audit logs, each a chain of hashes.", no_args_is_help=True)
@@ -31,17 +31,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(export_app, name="export")
 
 
-def existing(data_dir: Path | None, env: str, market: str) -> Path:
-    folder = data_dir_of(env, market, data_dir)
+def existing(data_dir: Path | None, env: str | None, market: str | None) -> Path:
+    folder = meant_data_dir(data_dir, env, market)
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such data dir; name the bot's with --data-dir")
     return folder
 
 
 @db_app.command("check")
-def db_check(
-    data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic", as_json: AsJson = False
-) -> None:
+def db_check(data_dir: DataDir = None, env: Env = None, market: Market = None, as_json: AsJson = False) -> None:
     """SQLite's own integrity check of every store. Safe while the bot runs. Exit 1 when one is damaged or has lost its rows."""
     from state.db import check, store_files
 
@@ -66,7 +64,7 @@ def db_check(
 
 
 @db_app.command("backup")
-def db_backup(target: Path, data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic") -> None:
+def db_backup(target: Path, data_dir: DataDir = None, env: Env = None, market: Market = None) -> None:
     """A consistent copy of every store into TARGET. Also while the bot runs."""
     from state.db import backup
     from state.store import StoreError
@@ -82,7 +80,7 @@ def db_backup(target: Path, data_dir: DataDir = None, env: Env = "staging", mark
 
 
 @db_app.command("migrate")
-def db_migrate(data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic") -> None:
+def db_migrate(data_dir: DataDir = None, env: Env = None, market: Market = None) -> None:
     """Apply pending migrations (a start of the bot does the same)."""
     from state.db import migrate_store, store_files
     from state.store import StoreError, lost_sentence
@@ -98,9 +96,7 @@ def db_migrate(data_dir: DataDir = None, env: Env = "staging", market: Market = 
 
 
 @audit_app.command("verify")
-def audit_verify(
-    data_dir: DataDir = None, env: Env = "staging", market: Market = "synthetic", as_json: AsJson = False
-) -> None:
+def audit_verify(data_dir: DataDir = None, env: Env = None, market: Market = None, as_json: AsJson = False) -> None:
     """Every line against its predecessor's hash. Exit 1 names the first that does not fit."""
     from state.audit import AuditError, verify
 
@@ -120,8 +116,8 @@ def audit_show(
     role: Annotated[str, typer.Argument(metavar="ROLE")],
     last: Annotated[int, typer.Option(min=1, help="How many of the newest lines.")] = 20,
     data_dir: DataDir = None,
-    env: Env = "staging",
-    market: Market = "synthetic",
+    env: Env = None,
+    market: Market = None,
     as_json: AsJson = False,
 ) -> None:
     """The newest audit lines of ROLE. As in oms, risk, exits, kill_switch, symbol:BTC-USD, main."""
@@ -150,8 +146,8 @@ def audit_show(
 def export_fills(
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output (the only form so far).")] = True,
     data_dir: DataDir = None,
-    env: Env = "staging",
-    market: Market = "synthetic",
+    env: Env = None,
+    market: Market = None,
 ) -> None:
     """Every booked fill, oldest first. With time, size, price, fee and position: for taxes and for other programs."""
     del as_csv

@@ -52,7 +52,7 @@ def run(*args: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subp
         (("ctl", "fills", "--data-dir", "tests"), 2, "there is no book yet"),
         (("ctl", "trades", "--limit", "0"), 2, "not in the range"),
         (("ctl", "drill", "--rounds", "-1"), 2, "not in the range"),
-        (("db", "check", "--data-dir", "no/such/dir"), 2, "no such data dir"),
+        (("db", "check", "--data-dir", "no/such/dir"), 2, "no such folder"),
         (("panic", "--data-dir", "tests"), 2, "not a bot's data dir"),
         (("download", "BTC-JPY", "--from", "2025-01-01"), 2, "BTC-JPY"),
         (("alert-test",), 2, "BULKHEAD_ALERT_URLS"),

@@ -12,7 +12,7 @@ from actors.plan import KEY_NAME_ENV, KEY_SECRET_ENV
 from actors.processes import started_ticks
 from cli.errors import UsageError
 from cli.panic import outcome_text, pass_text, venue_of
-from cli.places import running_data_dir
+from cli.places import DATA, meant_data_dir, running_data_dir
 from state.locks import InstanceLock
 from tests.cli.test_command_line import run
 from trading.messages.control import SweepReport
@@ -49,6 +49,18 @@ def test_without_a_bot_the_only_data_dir_is_meant_and_of_several_none_is_guessed
     (tmp_path / "staging-synthetic" / "run").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"production-coinbase.*staging-synthetic.*--data-dir"):
         running_data_dir(None, tmp_path)
+
+
+def test_stores_audit_and_export_are_those_of_the_bot_that_runs_unless_another_is_named(tmp_path):
+    """On call, `audit show oms` beside a production bot answered of data/staging-synthetic."""
+    lock = InstanceLock(tmp_path / "production-coinbase")
+    try:
+        assert meant_data_dir(None, None, None, tmp_path) == tmp_path / "production-coinbase"
+        assert meant_data_dir(None, "staging", None, tmp_path) == DATA / "staging-synthetic"
+        assert meant_data_dir(None, None, "coinbase", tmp_path) == DATA / "staging-coinbase"
+        assert meant_data_dir(tmp_path, "staging", None, tmp_path) == tmp_path
+    finally:
+        lock.release()
 
 
 def test_a_pass_without_an_answer_does_not_read_like_an_empty_venue():
