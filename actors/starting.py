@@ -100,7 +100,8 @@ def _check_stores(plan: RunPlan) -> None:
         finding = db.check(path, thorough=False)
         if not finding.problems:
             continue
-        if not plan.adopt_from_venue:
+        # A book of a newer version is whole: nothing of it is given up.
+        if not plan.adopt_from_venue or not finding.fits:
             raise StartRefused(finding.problems[0], UNSAFE)
         db.set_aside(path)
 

@@ -14,6 +14,7 @@ from cli.ctl import AsJson, Cause, DataDir, Name, Reason, Role, Symbol, ask
 from cli.errors import FailedError, UsageError
 from cli.places import running_data_dir
 from cli.tables import show
+from state.locks import instance_holder
 
 DRILL_S_MAX = 30.0
 
@@ -73,7 +74,9 @@ def kill(
     except FailedError as error:
         from cli.panic import engage_and_sweep
 
-        code = engage_and_sweep(running_data_dir(data_dir), name or getpass.getuser(), reason, as_json, str(error))
+        folder = running_data_dir(data_dir)
+        why = str(error) if instance_holder(folder) is not None else f"the bot of {folder} is not running"
+        code = engage_and_sweep(folder, name or getpass.getuser(), reason, as_json, why)
         raise typer.Exit(code) from None
 
 

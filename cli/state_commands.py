@@ -56,9 +56,8 @@ def db_check(data_dir: DataDir = None, env: Env = None, market: Market = None, a
             "pending": list(finding.pending),
         }
         rows = ", ".join(f"{name} {count:,}" for name, count in finding.rows.items() if count)
-        text = (
-            f"{finding.path.name}: {'; '.join(finding.problems) or 'whole'} ({finding.size_bytes / 1e6:.1f} MB; {rows})"
-        )
+        size = "; ".join(part for part in (f"{finding.size_bytes / 1e6:.1f} MB", rows) if part)
+        text = f"{finding.path.name}: {'; '.join(finding.problems) or 'whole'} ({size})"
         print(json.dumps(record) if as_json else text)
     raise typer.Exit(FAILED if any(finding.problems for finding in findings) else OK)
 

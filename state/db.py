@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from state.migrate import migrate, pending
+from state.migrate import MigrationError, migrate, pending
 from state.store import (
     StoreCorruptError,
+    StoreError,
     StoreReadOnlyError,
     begun,
     classified,
@@ -28,13 +29,14 @@ MAIN_STORE = "bulkhead.db"
 
 @frozen(kw_only=True)
 class Finding:
-    """One store: `problems` empty means whole. rows: table -> count."""
+    """One store: `problems` empty means whole. rows: table -> count. fits: False when it is whole, and another version's."""
 
     path: Path
     problems: tuple[str, ...]
     rows: dict[str, int]
     size_bytes: int
     pending: tuple[str, ...] = ()
+    fits: bool = True
 
 
 def store_files(data_dir: Path) -> list[Path]:
@@ -53,6 +55,7 @@ def check(path: Path, *, thorough: bool = True) -> Finding:
     problems: list[str] = []
     rows: dict[str, int] = {}
     todo: tuple[str, ...] = ()
+    fits = True
     try:
         with reading(path) as db:
             pragma = "integrity_check" if thorough else "quick_check"
@@ -62,12 +65,18 @@ def check(path: Path, *, thorough: bool = True) -> Finding:
                 names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
                 for name in sorted(names):
                     rows[name] = db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # noqa: S608
+            if not problems:
                 todo = tuple(migration.name for migration in pending(db, path))
+    except MigrationError as error:
+        fits = False
+        problems.append(str(error))
     except sqlite3.Error as error:
         problems.append(str(classified(error, path)))
     if not problems and (sentence := lost(path)):
         problems.append(sentence)
-    return Finding(path=path, problems=tuple(problems), rows=rows, size_bytes=path.stat().st_size, pending=todo)
+    return Finding(
+        path=path, problems=tuple(problems), rows=rows, size_bytes=path.stat().st_size, pending=todo, fits=fits
+    )
 
 
 def lost(path: Path) -> str:
@@ -136,6 +145,8 @@ def migrate_store(path: Path) -> list[str]:
     try:
         with closing(connect(path)) as db:
             return migrate(db, path)
+    except MigrationError as error:
+        raise StoreError(str(error)) from error
     except sqlite3.Error as error:
         raise classified(error, path) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 
@@ -14,12 +15,13 @@ from state.store import Store
 from tests.live.harness import ROOT, Bot
 from tests.receiver import Receiver
 from trading.machine import Save, Table
+from trading.oms_rows import TABLES
 
 pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, on one worker
 
 
-def _refused(bot, code):
-    assert bot.start().wait(20.0) == code, bot.tail()
+def _refused(bot, code, *args):
+    assert bot.start(*args).wait(20.0) == code, bot.tail()
     said = (bot.data_dir / "err.1").read_text().strip()
     assert said.startswith("run.py: ")
     assert len(said.splitlines()) == 1
@@ -56,6 +58,17 @@ def test_a_damaged_book_is_refused_with_the_ways_out(bot, tmp_path):
     (tmp_path / "bulkhead.db").write_bytes(b"garbage " * 2000)
     said = _refused(bot, 3)
     assert all(words in said for words in ("db check", "db backup", "--adopt-from-venue"))
+
+
+@pytest.mark.parametrize("more", [(), ("--adopt-from-venue",)])
+def test_a_book_of_a_newer_version_is_refused_before_anything_starts_and_never_given_up(bot, tmp_path, more):
+    """After a step back to an older version oms died at the start: exit 1, orders may be live, and a restart for ever."""
+    store = Store(tmp_path / "bulkhead.db", TABLES)
+    store.close()
+    with sqlite3.connect(tmp_path / "bulkhead.db") as db:
+        db.execute("INSERT INTO migrations (number, name, digest) VALUES (7, '0007_later', 'x')")
+    assert "made by a newer Bulkhead (migration 7" in _refused(bot, 3, *more)
+    assert (tmp_path / "bulkhead.db").is_file()
 
 
 def test_a_service_that_is_refused_tells_people_since_nobody_starts_it_again(bot, tmp_path):

@@ -184,6 +184,10 @@ def test_a_database_from_a_newer_version_is_refused(tmp_path):
     raw.close()
     with pytest.raises(MigrationError, match="newer Bulkhead"):
         Store(path, [])
+    finding = db.check(path)
+    assert (finding.fits, "newer Bulkhead" in finding.problems[0]) == (False, True)
+    with pytest.raises(StoreError, match="newer Bulkhead"):
+        db.migrate_store(path)
 
 
 def test_migrations_are_cut_into_single_statements_and_unfinished_ones_refused():
