@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import UsageError
-from cli.places import data_dir_of, meant_data_dir
+from cli.places import DATA, data_dir_of, meant_data_dir
 
 
 def register(app: typer.Typer) -> None:
@@ -102,7 +103,8 @@ def run(
     from actors.bot import run_bot
     from telemetry.terminal import choose_view
 
-    view = choose_view(plan.data_dir, plain=plain, as_json=as_json, scenario=scenario)
+    named = "" if plan.data_dir.parent == DATA else f" --data-dir {shlex.quote(str(plan.data_dir))}"
+    view = choose_view(plan.data_dir, plain=plain, as_json=as_json, scenario=scenario, named=named)
     raise typer.Exit(run_bot(plan, view))
 
 

@@ -29,7 +29,6 @@ CHILD_STYLES = {
 }
 PANELS_WIDTH_MIN, PANELS_HEIGHT_MIN = 110, 32
 """Below either the view has no frames and shows the most important lines only."""
-BREAK_IT = "now break it:  kill -9 $(python3 run.py ctl pid oms)"
 
 
 @define
@@ -43,6 +42,8 @@ class Local:
     restarts: deque[str] = field(factory=lambda: deque(maxlen=6))
     operator: str = "starting"
     stopping: str = ""
+    named: str = ""
+    """What `ctl` must be told to find this bot, as in " --data-dir /tmp/x"; empty where it finds it by itself."""
 
 
 def draw(picture: Picture | None, local: Local, height: int = 40, width: int = 120) -> RenderableType:
@@ -70,7 +71,7 @@ def draw_small(picture: Picture, local: Local, height: int) -> RenderableType:
     top += told_lines(picture, local, conditions=2, restarts=1)
     bottom: list[RenderableType] = [
         processes_text(picture),
-        Text(f"{BREAK_IT}   Ctrl-C ends it", style="bold white on blue"),
+        hint_text(picture, local),
     ]
     top = top[: max(1, height - len(bottom))]
     room = max(0, height - len(top) - len(bottom))
@@ -280,8 +281,17 @@ def recovery(picture: Picture | None, local: Local) -> RenderableType:
     while len(lines) < 3 and picture is not None:
         lines.append(Text(""))
     lines = lines[:3]
-    lines.append(Text(f"{BREAK_IT}        Ctrl-C ends it cleanly", style="bold white on blue"))
+    lines.append(hint_text(picture, local))
     return Panel(Group(*lines), title="crashes and what recovery did", title_align="left", padding=(0, 1))
+
+
+def hint_text(picture: Picture | None, local: Local) -> Text:
+    """What to type in a second terminal. With real money nobody is asked to break anything."""
+    live = picture is not None and picture["status"]["mode"] == "live"
+    words = f"ask it:  python3 run.py ctl status{local.named}"
+    if not live:
+        words = f"now break it:  kill -9 $(python3 run.py ctl pid oms{local.named})"
+    return Text(f"{words}   Ctrl-C ends it", style="bold white on blue")
 
 
 def told_lines(picture: Picture | None, local: Local, *, conditions: int, restarts: int) -> list[Text]:

@@ -164,8 +164,9 @@ CAUSED = {
     "rearm": "why it is safe again",
     "settle": "what Coinbase shows of that order",
     "adopt": "why the bot shall sell these coins",
+    "flatten": "why everything is sold",
 }
-"""Commands whose cause is the only witness later that a person has looked: none is made up for them."""
+"""Commands whose cause is the only witness later that a person has looked, or meant it: none is made up for them."""
 
 
 def address(command: str, args: dict[str, str], command_id: str) -> tuple[str, object]:

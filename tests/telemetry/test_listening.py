@@ -225,6 +225,25 @@ def test_the_view_shows_position_stop_order_denial_with_values_and_how_to_break_
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
+@pytest.mark.parametrize(
+    ("mode", "hint"),
+    [
+        ("paper", "kill -9 $(python3 run.py ctl pid oms --data-dir /tmp/x)"),
+        ("live", "run.py ctl status --data-dir /tmp/x"),
+    ],
+)
+def test_the_hint_finds_this_bot_and_with_real_money_asks_nobody_to_break_it(
+    width: int, height: int, mode: str, hint: str
+) -> None:
+    model = told()
+    model.facts["mode"] = mode
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    console.print(draw(model.picture({}), Local(operator="up", named=" --data-dir /tmp/x"), height, width))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert (hint in shown, "break it" in shown) == (True, mode != "live")
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40)])
 def test_while_the_bot_stops_the_view_says_so_and_calls_no_part_of_it_restarted(
     width: int, height: int, tmp_path
 ) -> None:

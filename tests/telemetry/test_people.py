@@ -54,6 +54,7 @@ def test_an_owner_that_stays_silent_is_reported_as_not_confirmed_never_as_done()
         ("adopt", {"symbol": "BTC-USD", "size": "-1", "cause": "mine"}, "above zero"),
         ("adopt", {"symbol": "BTC-USD", "size": "NaN", "cause": "mine"}, "NaN"),
         ("adopt", {"symbol": "BTC-USD", "size": "1"}, "wants a cause"),
+        ("flatten", {"cause": " "}, "why everything is sold"),
         ("cancel", {}, "id is missing"),
         ("dance", {}, "there is no command"),
     ],
