@@ -232,7 +232,7 @@ class ReadModel:
             "status": self.status(),
             "tree": self.tree_answer()["children"],
             "symbols": self.symbols(),
-            "decisions": list(self.decisions)[-12:],
+            "decisions": folded(self.decisions)[-12:],
             "recoveries": list(self.recoveries),
             **self.events_answer(args),
         }
@@ -378,6 +378,18 @@ class ReadModel:
             {"fingerprint": c.fingerprint, "level": c.level, "text": c.text, "values": jsonable(c.values)}
             for c in sorted(self.conditions.values(), key=lambda c: (c.level != "critical", c.fingerprint))
         ]
+
+
+def folded(decisions: Iterable[Answer]) -> list[Answer]:
+    """Each verdict about a product once, by its newest record, with how often it came: what repeats each quarter of a minute
+    would push all else off a screen.
+    """
+    found: dict[tuple[Any, Any], Answer] = {}
+    for record in decisions:
+        key = (record.get("product_id"), record.get("code"))
+        before = found.pop(key, None)
+        found[key] = {**record, "times": 1 if before is None else before["times"] + 1}
+    return list(found.values())
 
 
 def jsonable(value: Any) -> Any:

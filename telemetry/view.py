@@ -129,7 +129,8 @@ def money_text(status: Mapping[str, Any]) -> Text:
 def facts_text(status: Mapping[str, Any], local: Local) -> Text:
     scenario = f" · scenario: {local.scenario}" if local.scenario else ""
     text = f"{status['env']} · {str(status['mode']).upper()} · market: {status['market']}{scenario}"
-    return Text(f"{text} · config {status['config_hash']} · regime {regime_text(status)}", style="dim")
+    text = f"{text} · config {status['config_hash']} · regime {regime_text(status)}"
+    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def tree(picture: Picture | None) -> RenderableType:
@@ -270,10 +271,15 @@ def decisions_table(picture: Picture | None, most: int) -> Table:
         table.add_row(
             Text(str(record["at"])[11:19], style="dim"),
             str(record.get("product_id", "")),
-            Text(str(record.get("code", "")), style="bold"),
+            Text(f"{record.get('code', '')}{times_text(record)}", style="bold"),
             decision_text(record),
         )
     return table
+
+
+def times_text(record: Mapping[str, Any]) -> str:
+    times = record.get("times", 1)
+    return f" ×{times}" if times > 1 else ""
 
 
 def recovery(picture: Picture | None, local: Local) -> RenderableType:

@@ -176,6 +176,22 @@ def test_a_stop_is_told_once_to_people(tmp_path, capfd) -> None:
         assert capfd.readouterr().out.count("ctl stop by ann") == count
 
 
+def test_a_verdict_that_repeats_is_shown_once_with_its_newest_numbers_and_pushes_nothing_off_the_screen() -> None:
+    def noted(at_s: float, product_id: str, code: str, **values: object) -> tuple[str, object]:
+        record = {"product_id": product_id, "code": code, "values": values}
+        return "risk", Noted(at_s=NOW_S + at_s, role="risk", kind="decision", values=record, config_hash="cafe")
+
+    repeats = [noted(second, "SOL-USD", "per_symbol_spacing", since_s=second) for second in range(1, 101)]
+    model = told(noted(0, "DOGE-USD", "admitted"), *repeats)
+    shown = model.picture({})["decisions"][-2:]
+    assert [(one["code"], one["times"]) for one in shown] == [("admitted", 1), ("per_symbol_spacing", 100)]
+    assert shown[-1]["values"] == {"since_s": 100}
+    for width, height in ((80, 24), (140, 40)):
+        text = screen(model, width, height)
+        assert "per_symbol_spacing ×100" in text
+        assert "admitted" in text
+
+
 def test_a_narrow_screen_cuts_the_ids_of_a_decision_not_its_prices() -> None:
     record = {"values": {"position_id": "f9235528-1e6d", "size": "0.4", "stop_price": "104.7"}, "text": "target"}
     assert decision_text(record) == "size=0.4  stop_price=104.7  target  position_id=f9235528-1e6d"
