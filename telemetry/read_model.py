@@ -38,6 +38,9 @@ LATENCIES_KEPT = 500
 EVENTS_KEPT = 1_000
 EVENT_KINDS = ("decision", "order", "fill", "recovery", "kill", "condition", "command", "breaker", "reconcile")
 
+UNTRADED = ("denied", "not_placed", "rejected", "canceled", "expired")
+"""How an order ends that did not do what it was admitted for: who asks why nothing was traded wants to know."""
+
 Answer = dict[str, Any]
 
 
@@ -127,10 +130,10 @@ class ReadModel:
             self._event({**record, "kind": note.kind})
         match note.kind:
             case "decision":
-                self.decisions.append(record)
                 self.no_trade_counts[str(note.values.get("code", ""))] += 1
-                product = str(note.values.get("product_id", ""))
-                self.why.setdefault(product, deque(maxlen=WHY_KEPT)).append(record)
+                self._keep(record)
+            case "order" if note.values.get("to") in UNTRADED:
+                self._keep(order_ending(record))
             case "standing":
                 self.standing[str(note.values.get("product_id", ""))] = record
             case "recovery":
@@ -139,6 +142,10 @@ class ReadModel:
                 for stage, took_s in (note.values.get("stages") or {}).items():
                     key = f"{note.values.get('purpose', note.role)}.{str(stage).removesuffix('_s')}"
                     self.latencies.setdefault(key, deque(maxlen=LATENCIES_KEPT)).append(float(took_s))
+
+    def _keep(self, record: Answer) -> None:
+        self.decisions.append(record)
+        self.why.setdefault(str(record.get("product_id", "")), deque(maxlen=WHY_KEPT)).append(record)
 
     # ---- answers -------------------------------------------------------------------------------------------------
 
@@ -378,6 +385,18 @@ class ReadModel:
             {"fingerprint": c.fingerprint, "level": c.level, "text": c.text, "values": jsonable(c.values)}
             for c in sorted(self.conditions.values(), key=lambda c: (c.level != "critical", c.fingerprint))
         ]
+
+
+def order_ending(record: Answer) -> Answer:
+    """An order's end as one of the decisions about its product, as in order_rejected with the venue's word for it."""
+    kept = ("at", "role", "product_id", "config_hash")
+    values = {key: record[key] for key in ("from", "client_order_id") if key in record}
+    return {
+        **{key: record[key] for key in kept if key in record},
+        "code": f"order_{record['to']}",
+        "text": str(record.get("reason", "")),
+        "values": values,
+    }
 
 
 def folded(decisions: Iterable[Answer]) -> list[Answer]:

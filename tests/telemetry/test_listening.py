@@ -192,6 +192,22 @@ def test_a_verdict_that_repeats_is_shown_once_with_its_newest_numbers_and_pushes
         assert "admitted" in text
 
 
+def test_why_tells_that_the_venue_refused_what_was_admitted() -> None:
+    """A first run whose entries were all rejected showed "admitted" and no trade, and nowhere why."""
+
+    def ended(to: str, **more: object) -> tuple[str, object]:
+        values = {"product_id": "SOL-USD", "client_order_id": "bh-1", "from": "submitted", "to": to, **more}
+        return "oms", Noted(at_s=NOW_S, role="oms", kind="order", values=values, config_hash="cafe")
+
+    model = told(ended("accepted"), ended("rejected", reason="PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY"), ended("filled"))
+    found = model.answer("why", {"symbol": "SOL-USD"})["decisions"]
+    (record,) = [one for one in found if one["code"].startswith("order_")]
+    assert (record["code"], record["text"]) == ("order_rejected", "PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY")
+    assert decision_text(record).endswith("client_order_id=bh-1")
+    assert "order_rejected" in screen(model, 140, 40)
+    assert not any(code.startswith("order_") for code in model.no_trade_counts)
+
+
 def test_a_narrow_screen_cuts_the_ids_of_a_decision_not_its_prices() -> None:
     record = {"values": {"position_id": "f9235528-1e6d", "size": "0.4", "stop_price": "104.7"}, "text": "target"}
     assert decision_text(record) == "size=0.4  stop_price=104.7  target  position_id=f9235528-1e6d"
