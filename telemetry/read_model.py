@@ -390,12 +390,11 @@ class ReadModel:
 def order_ending(record: Answer) -> Answer:
     """An order's end as one of the decisions about its product, as in order_rejected with the venue's word for it."""
     kept = ("at", "role", "product_id", "config_hash")
-    values = {key: record[key] for key in ("from", "client_order_id") if key in record}
     return {
         **{key: record[key] for key in kept if key in record},
         "code": f"order_{record['to']}",
         "text": str(record.get("reason", "")),
-        "values": values,
+        "values": {"client_order_id": record.get("client_order_id", "")},
     }
 
 
