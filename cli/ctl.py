@@ -22,7 +22,7 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="The bot's data
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 Symbol = Annotated[str, typer.Argument(metavar="SYMBOL")]
 Role = Annotated[str, typer.Argument(metavar="ROLE")]
-Reason = Annotated[str, typer.Argument(metavar="CAUSE")]
+Words = Annotated[list[str], typer.Argument(metavar="CAUSE...", help="Why; it is kept. Several words need no quotes.")]
 Name = Annotated[str | None, typer.Option("--name", help="Who orders this; default: the login name.")]
 Cause = Annotated[str | None, typer.Option("--cause", help="Why; it is kept with the order.")]
 

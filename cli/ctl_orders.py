@@ -5,18 +5,21 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.ctl import AsJson, Cause, DataDir, Name, Reason, Role, Symbol, ask
+from cli.ctl import AsJson, Cause, DataDir, Name, Role, Symbol, Words, ask
 from cli.errors import FailedError, UsageError
 from cli.places import running_data_dir
 from cli.tables import show
 from state.locks import instance_holder
 
-DRILL_S_MAX = 30.0
+DRILL_S_MAX, RESTART_S_MAX = 30.0, 15.0
+ANSWERERS = ("operator", "ops")
+"""Whoever restarts these cuts the line on which the answer would come."""
 
 
 def register(app: typer.Typer) -> None:
@@ -63,31 +66,34 @@ def resume(data_dir: DataDir = None, name: Name = None, cause: Cause = None, as_
 
 
 def kill(
-    reason: Annotated[str, typer.Argument(metavar="REASON")],
+    reason: Annotated[
+        list[str] | None, typer.Argument(metavar="[REASON...]", help="Why; it is kept. Several words need no quotes.")
+    ] = None,
     data_dir: DataDir = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
     """Engage the kill switch: no order leaves, all are cancelled. Only rearm ends it. Works without a running bot."""
+    why = " ".join(reason or ()) or "ctl kill"
     try:
-        order(data_dir, "kill", {}, name, reason, as_json)
+        order(data_dir, "kill", {}, name, why, as_json)
     except FailedError as error:
         from cli.panic import engage_and_sweep
 
         folder = running_data_dir(data_dir)
-        why = str(error) if instance_holder(folder) is not None else f"the bot of {folder} is not running"
-        code = engage_and_sweep(folder, name or getpass.getuser(), reason, as_json, why)
+        fact = str(error) if instance_holder(folder) is not None else f"the bot of {folder} is not running"
+        code = engage_and_sweep(folder, name or getpass.getuser(), why, as_json, fact)
         raise typer.Exit(code) from None
 
 
 def rearm(
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    cause: Reason,
+    cause: Words,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Disengage the kill switch, by NAME for CAUSE; both are kept."""
-    order(data_dir, "rearm", {}, name, cause, as_json)
+    order(data_dir, "rearm", {}, name, " ".join(cause), as_json)
 
 
 def cancel(
@@ -107,13 +113,13 @@ def stop(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 def settle(
     order_id: Annotated[str, typer.Argument(metavar="ID")],
-    cause: Reason,
+    cause: Words,
     data_dir: DataDir = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
     """Declare an UNKNOWN order not placed. Only after looking at Coinbase yourself; name and CAUSE are kept."""
-    order(data_dir, "settle", {"id": order_id}, name, cause, as_json)
+    order(data_dir, "settle", {"id": order_id}, name, " ".join(cause), as_json)
 
 
 def exit_(
@@ -123,21 +129,21 @@ def exit_(
     order(data_dir, "exit", {"symbol": symbol}, name, cause, as_json)
 
 
-def flatten(cause: Reason, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+def flatten(cause: Words, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
     """Sell every position of the bot now (IOC). Allowed under a kill."""
-    order(data_dir, "flatten", {}, name, cause, as_json)
+    order(data_dir, "flatten", {}, name, " ".join(cause), as_json)
 
 
 def adopt(
     symbol: Symbol,
     size: Annotated[str, typer.Argument(metavar="SIZE")],
-    cause: Reason,
+    cause: Words,
     data_dir: DataDir = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
     """Give the bot SIZE of a holding that it did not buy. From then on it guards and sells it."""
-    order(data_dir, "adopt", {"symbol": symbol, "size": size}, name, cause, as_json)
+    order(data_dir, "adopt", {"symbol": symbol, "size": size}, name, " ".join(cause), as_json)
 
 
 def ban(
@@ -152,14 +158,32 @@ def ban(
     order(data_dir, "ban", {"symbol": symbol, "flag": flag}, name, cause or flag, as_json)
 
 
-def unban(symbol: Symbol, cause: Reason, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
+def unban(symbol: Symbol, cause: Words, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
     """Lift a ban."""
-    order(data_dir, "unban", {"symbol": symbol}, name, cause, as_json)
+    order(data_dir, "unban", {"symbol": symbol}, name, " ".join(cause), as_json)
 
 
 def restart(role: Role, data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:
     """Restart a role, or bring a parked one back."""
-    order(data_dir, "restart", {"role": role}, name, None, as_json)
+    if role not in ANSWERERS:
+        order(data_dir, "restart", {"role": role}, name, None, as_json)
+        return
+    before = ask(data_dir, "pid", {"role": "operator"})["pid"]
+    with suppress(FailedError):  # the answer goes with the operator that is restarted: its successor is the answer
+        ask(data_dir, "restart", {"role": role, "name": getpass.getuser() if name is None else name, "cause": "ctl"})
+    text = f"{role} was restarted (operator has pid {successor(data_dir, before)})"
+    show({"text": text}, as_json, text)
+
+
+def successor(data_dir: Path | None, before: int) -> int:
+    """The operator's pid, once another one answers. Raises FailedError."""
+    until = time.monotonic() + RESTART_S_MAX
+    while time.monotonic() < until:
+        with suppress(FailedError):
+            if (now := int(ask(data_dir, "pid", {"role": "operator"})["pid"])) != before:
+                return now
+        time.sleep(0.1)
+    raise FailedError(f"no new operator answers after {RESTART_S_MAX:.0f} s: look at run.py logs --level error")
 
 
 def reload(data_dir: DataDir = None, name: Name = None, as_json: AsJson = False) -> None:

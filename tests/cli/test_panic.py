@@ -85,6 +85,15 @@ def test_a_kill_as_json_without_a_bot_prints_nothing_but_json(tmp_path):
     assert (lines[-1]["clean"], done.returncode) == (True, 0)
 
 
+@pytest.mark.parametrize(("words", "cause"), [(("fills", "look", "wrong"), "fills look wrong"), ((), "ctl kill")])
+def test_a_kill_needs_neither_quotes_nor_a_reason(tmp_path, words, cause):
+    """At night nobody types quotes; a kill that is refused for its words is no kill."""
+    folder = data_dir_with(tmp_path / "bot", embedded=[])
+    done = run("ctl", "kill", *words, "--data-dir", str(folder))
+    assert (done.returncode, f": {cause} (" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert cause in (folder / "KILL_SWITCH").read_text()
+
+
 def test_a_line_left_by_a_paper_run_leads_no_panic_away_from_coinbase(tmp_path, monkeypatch):
     monkeypatch.setenv(KEY_NAME_ENV, "name")
     monkeypatch.setenv(KEY_SECRET_ENV, "secret")

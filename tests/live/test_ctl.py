@@ -45,6 +45,14 @@ def test_ctl_names_its_run_refuses_wrong_words_with_exit_2_and_reads_the_book_af
         for words, way_out in WRONG_WORDS:
             done = ctl(*words)
             assert (done.returncode, way_out in done.stderr) == (2, True), (words, done.stderr)
+        before = bot.client.ask("pid", {"role": "operator"})["pid"]
+        restarted = ctl("restart", "operator")
+        now = bot.client.ask("pid", {"role": "operator"})["pid"]
+        assert (restarted.returncode, restarted.stdout.strip(), now == before) == (
+            0,
+            f"operator was restarted (operator has pid {now})",
+            False,
+        ), restarted.stderr
         assert ctl("cancel", "nothing").returncode == 1, "the words were right, the order is not there"
         assert "not traded now" in ctl("ban", "PUMP-USD", "team_rug").stdout
         assert "its position keeps its exits" in ctl("ban", "SOL-USD", "team_rug").stdout
