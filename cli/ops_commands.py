@@ -104,7 +104,7 @@ def preflight(
     for row in checklist["machine"]:
         if row["id"] not in done:
             command = row["command"].replace("--env production", f"--env {env}")
-            looks.append(Look(name=row["id"], ok=None, text=f"{row['what']}: run {command}"))
+            looks.append(Look(name=row["id"], ok=None, text=f"{row['what']}: python3 {command}"))
     looks += [Look(name=row["id"], ok=None, text=row["what"]) for row in checklist["person"]]
     report(looks, as_json)
 
