@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 a check failed or orders may be live, 2 usage or configurati
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -86,6 +87,9 @@ def register() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code; every refusal is one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an old terminal has no ≥: it is shown as a number, nothing fails
+            stream.reconfigure(errors="backslashreplace")
     register()
     try:
         code = app(args=argv, prog_name="run.py", standalone_mode=False)

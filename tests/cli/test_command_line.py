@@ -135,6 +135,11 @@ def test_init_never_overwrites_and_what_it_writes_is_usable(tmp_path: Path) -> N
     assert run("init", "mine.yaml", cwd=tmp_path).returncode == 2
 
 
+def test_a_terminal_that_has_no_letter_for_it_gets_another_one_not_a_traceback(tmp_path: Path) -> None:
+    done = run("init", "größer.yaml", cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, "gr\\xf6\\xdfer.yaml written" in done.stdout) == (0, True), done.stderr
+
+
 def test_the_version_is_the_projects_and_names_the_commit_of_a_work_tree() -> None:
     import tomllib
 
