@@ -51,6 +51,11 @@ class Watch:
         """What the book must remember: a reason that stands until the position is flat, whoever dies; else what it has."""
         return self.reason if self.reason in STICKY and self.reason != "trim" else self.position.leaving
 
+    @property
+    def unkept(self) -> bool:
+        """Whether the book does not know yet why the position is being left, or that a crash has tightened its stop."""
+        return self.kept_reason != self.position.leaving or self.crash_done != self.position.crash_tightened
+
     def set_stop(self, stop: Decimal) -> None:
         self.stop = stop
         self.stop_f = float(stop)

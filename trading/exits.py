@@ -100,6 +100,7 @@ class ExitsMachine(QuietMachine):
         self._killed = False
         self._draining = False
         self._regime = ""
+        self._regime_known = False
         self._nav: Decimal | None = None
         self._products: dict[str, Product] = {}
         self._watches: dict[str, Watch] = {}
@@ -193,7 +194,7 @@ class ExitsMachine(QuietMachine):
                 continue
             watch = self._watches.get(position.position_id)
             if watch is None:
-                watch = Watch(position, position.stop_price, position.peak_price)
+                watch = Watch(position, position.stop_price, position.peak_price, crash_done=position.crash_tightened)
                 watch.set_stop(position.stop_price)
                 out.append(note_of("exit_armed", watch, (), "armed from the position that was seen"))
                 if position.leaving:
@@ -283,7 +284,7 @@ class ExitsMachine(QuietMachine):
                     out += self._start(watch, found[0], found[1], held_size(watch.position), now)
             elif found is None and watch.reason and watch.reason not in STICKY and watch.sent_n < 0:
                 out += self._stay(watch)
-            if watch.owed or watch.kept_reason != watch.position.leaving:
+            if watch.owed or watch.unkept:
                 out += self._tighten(watch, now)
             if watch.reason:
                 out += self._leave(watch, price, now)
@@ -364,7 +365,7 @@ class ExitsMachine(QuietMachine):
             if not watch.crash_done:
                 stop = max(stop, crash_stop(stop, mid, self._settings))
                 watch.crash_done = True
-        else:
+        elif self._regime_known:
             watch.crash_done = False
         if stop > watch.stop:
             watch.set_stop(stop)
@@ -380,6 +381,7 @@ class ExitsMachine(QuietMachine):
             stop_price=watch.stop,
             peak_price=watch.peak,
             leaving=watch.kept_reason,
+            crash_tightened=watch.crash_done,
         )
         return [Send("oms", tighten)]
 
@@ -440,7 +442,7 @@ class ExitsMachine(QuietMachine):
         return out
 
     def _took_universe(self, universe: UniverseSnapshot, now: Instant) -> Effects:
-        self._regime = universe.regime
+        self._regime, self._regime_known = universe.regime, universe.regime_known
         closed = {one.product_id: one.reason for one in universe.entries if not one.eligible}
         listed = {one.product_id for one in universe.entries}
         for name in self._by_product:

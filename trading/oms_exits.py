@@ -247,14 +247,17 @@ def _coin_total_now(d: Desk, product_id: str) -> Decimal | None:
 
 
 def tighten(d: Desk, message: Tighten) -> None:
-    """Only the tighter is kept, and that it is being left; raises no version."""
+    """Only the tighter is kept, that it is being left, and for which crash it was tightened; raises no version."""
     position = d.book.positions.get(message.position_id)
     if position is None:
         return
     stop = max(position.tightened_stop_price, message.stop_price)
     peak = max(position.peak_price, message.peak_price)
     leaving = message.leaving or position.leaving
-    d.book.put_position(evolve(position, tightened_stop_price=stop, peak_price=peak, leaving=leaving))
+    crash = message.crash_tightened
+    d.book.put_position(
+        evolve(position, tightened_stop_price=stop, peak_price=peak, leaving=leaving, crash_tightened=crash)
+    )
 
 
 def _refuse(d: Desk, message: ExitOrder, refusal: Denied) -> None:

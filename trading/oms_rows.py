@@ -29,7 +29,7 @@ from trading.values import ZERO
 class Position:
     """One position's books and exit plan. booked_size: by fills; stop_price, peak_price: as tightened so far (zero: not).
 
-    leaving: why it is being left until it is flat, as exits last said. outcome: "", then win, loss or stop once nothing sellable
+    leaving: why it is being left until it is flat, crash_tightened: whether a crash has brought its stop nearer, as exits last said. outcome: "", then win, loss or stop once nothing sellable
     is left. short_size: sold beyond what was bought (an alarm).
     """
 
@@ -59,6 +59,7 @@ class Position:
     closed_s: float | None = None
     adopted_by: str | None = None
     leaving: str = ""
+    crash_tightened: bool = False
 
 
 @frozen(kw_only=True)

@@ -185,6 +185,7 @@ def _position(d: Desk, position: Position) -> BookPosition:
         last_exit_ended=position.last_exit_ended,
         dust=bought == ZERO and sold == ZERO and is_dust(d, position),
         leaving=position.leaving,
+        crash_tightened=position.crash_tightened,
     )
 
 

@@ -46,7 +46,7 @@ from trading.messages.decisions import Values
 from trading.messages.market import Bar, Quote
 from trading.product import Product
 from trading.publish import WAKE_KEY, ConditionBoard, Jitter, Pace, Publisher, jitter
-from trading.regime import RegimeWatch
+from trading.regime import TOO_LITTLE, RegimeWatch
 from trading.strategies.interface import MarketView, TriggerSettings
 from trading.tiers import groups_of
 from trading.universe_settings import UniverseSettings
@@ -98,7 +98,8 @@ class UniverseMachine(QuietMachine):
         self._view = MarketView(settings.regime.product_id, TriggerSettings(), (FINE_S, MOVE_S, SIGNAL_S))
         self._candles = Candles(self._view, guards or DataGuardSettings())
         self._regime = RegimeWatch(settings.regime)
-        self._told_regime = self._regime.now.name
+        self._shown = self._regime.now
+        self._told_regime = self._shown.name
         self._in_history = False
         self._publisher = Publisher(self.role, fast=("risk",), jitter=jitter)
         self._board = ConditionBoard()
@@ -145,13 +146,21 @@ class UniverseMachine(QuietMachine):
         closed = self._candles.add(bar)
         if not closed & (MOVE | SIGNAL):
             return ()
-        fell = bool(closed & MOVE) and self._regime.fall(self._view.move)
-        turned = bool(closed & SIGNAL) and self._regime.update(self._view.signal)
+        if closed & MOVE:
+            self._regime.fall(self._view.move)
+        if closed & SIGNAL:
+            self._regime.update(self._view.signal)
         self._in_history = bar.backfill
-        if not (fell or turned):
-            return ()
+        if bar.backfill and bar.end_s + bar.bar_s <= now.venue_s:
+            return ()  # a crash of last week is over: what history says on its way to the present is nobody's regime
         told = () if bar.backfill else self._tell_regime()  # history is no news, where it ends is
-        return [*told, *self._publish(now, changed=True)]
+        return [*told, *self._show(now)]
+
+    def _show(self, now: Instant) -> list[Effect]:
+        """The regime that was found becomes the one that holds: for snapshots, floors and readings."""
+        changed = self._regime.now.name != self._shown.name
+        self._shown = self._regime.now
+        return self._publish(now, changed=True) if changed else []
 
     def _tell_regime(self) -> tuple[Note, ...]:
         """A record when the regime is another than the one last told."""
@@ -183,7 +192,7 @@ class UniverseMachine(QuietMachine):
                 wait_s = FIRST_LOOKS_S if undecided else self._settings.review_s
                 return [*self._review(now, in_turn=True), *self._ban_flagged(), self._review_pace.wake(now, wait_s)]
             case Woke(key="measure"):
-                told = () if self._in_history else self._tell_regime()
+                told = () if self._in_history else (*self._tell_regime(), *self._show(now))
                 self._in_history = False
                 return [*told, *self._measure(now), self._measure_pace.wake(now)]
             case Woke(key=key) if key == WAKE_KEY:
@@ -275,7 +284,7 @@ class UniverseMachine(QuietMachine):
             settings.tiers[standing.tier],
             now,
             settings,
-            volume_factor=settings.regime.volume_floor_factor.get(self._regime.now.name, 1.0),
+            volume_factor=settings.regime.volume_floor_factor.get(self._shown.name, 1.0),
             was_eligible=standing.eligible,
         )
 
@@ -348,7 +357,7 @@ class UniverseMachine(QuietMachine):
         return out
 
     def _snapshot(self) -> UniverseSnapshot:
-        regime = self._regime.now
+        regime = self._shown
         multiplier = self._settings.regime.multiplier.get(regime.name, 0.0)
         return UniverseSnapshot(
             n=self._n,
@@ -368,6 +377,7 @@ class UniverseMachine(QuietMachine):
             regime=regime.name,
             regime_confidence=regime.confidence,
             regime_values=regime.values,
+            regime_known=regime is not TOO_LITTLE,
             incarnation=self._me,
         )
 
@@ -386,7 +396,7 @@ class UniverseMachine(QuietMachine):
         self._measured_n += 1
         standings = self._standings.values()
         readings = [
-            ("crash", float(self._regime.now.name == "crash")),
+            ("crash", float(self._shown.name == "crash")),
             ("products", float(len(self._standings))),
             ("eligible", float(sum(1 for one in standings if one.eligible))),
         ]

@@ -367,7 +367,30 @@ def test_in_a_crash_stops_come_nearer_once_and_not_too_near():
     tight = sends(effects, Tighten)
     assert tight[0].stop_price == D(97), "half of six percent"
     again = machine.handle(universe_of(("BTC-USD",), regime="crash", multiplier=0.0), at(3))
-    assert sends(again, Tighten) == []
+    assert [one.stop_price for one in sends(again, Tighten)] == [D(97)], "told until the book has it, and no nearer"
+
+
+def test_a_crash_has_tightened_once_whoever_dies_in_it():
+    """Each restart in a crash halved the distance of every stop again, down to two per cent."""
+    crash, calm = (universe_of(("BTC-USD",), regime=regime) for regime in ("crash", "chop"))
+    machine = exits()
+    [told] = sends(machine.handle(evolve(crash, n=2), at(1)), Tighten)
+    assert told.crash_tightened and told.stop_price == D(97)
+    kept = position(stop_price=told.stop_price, crash_tightened=True)
+    for start in (evolve(crash, n=1), evolve(calm, n=1, regime_known=False)):
+        after = exits(kept)
+        found = [*after.handle(start, at(5)), *slide(after, [100, 100, 100], start=6)]
+        found += [*after.handle(evolve(crash, n=9), at(10)), *slide(after, [100, 100, 100], start=11)]
+        assert sends(found, Tighten) == [], "the crash that it has been tightened for"
+    [over] = sends(
+        [
+            *after.handle(evolve(calm, n=10), at(20)),
+            *slide(after, [100], start=21),
+            *after.handle(Woke("tick"), at(22)),
+        ],
+        Tighten,
+    )
+    assert not over.crash_tightened and over.stop_price == D(97)
 
 
 @pytest.mark.parametrize(

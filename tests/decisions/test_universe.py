@@ -199,7 +199,7 @@ def test_one_good_look_begins_the_grace_anew():
 @pytest.mark.parametrize(("regime", "eligible"), [("bull", True), ("chop", True), ("bear", False)])
 def test_the_regime_scales_the_volume_floor(regime, eligible):
     machine = universe()
-    machine._regime.now = evolve(machine._regime.now, name=regime)
+    machine._shown = evolve(machine._shown, name=regime)
     for n in range(1, 6):
         look(machine, 5 * n + 1, only="BTC-USD", volume=110_000.0)
     assert entry(machine).eligible is eligible
@@ -208,7 +208,7 @@ def test_the_regime_scales_the_volume_floor(regime, eligible):
 @pytest.mark.parametrize(("regime", "multiplier"), [("bull", 1.2), ("chop", 0.8), ("bear", 0.5), ("crash", 0.0)])
 def test_one_table_multiplies_sizes_by_regime(regime, multiplier):
     machine = universe()
-    machine._regime.now = evolve(machine._regime.now, name=regime)
+    machine._shown = evolve(machine._shown, name=regime)
     assert machine._snapshot().regime == regime
     assert {one.size_multiplier for one in machine._snapshot().entries} == {multiplier}
 
@@ -446,6 +446,37 @@ def test_where_history_ends_the_regime_is_told_once_with_what_was_measured():
     assert measure(0.1) == [], "more of it may come"
     assert [(one["text"], one["values"]["fall_60m_pct"]) for one in measure(1.1)] == [("regime chop -> crash", "-5.1")]
     assert measure(2.1) == []
+
+
+def test_a_crash_that_history_holds_and_that_is_over_is_told_to_nobody():
+    """Exits took it for one of now: each restart of universe halved the distance of every stop."""
+    machine = universe()
+    before = machine._snapshot()
+    start = int(T0) - 300 * 300
+    told = []
+    for n in range(300):
+        price, low = (100.0, None) if n < 60 else (96.0, 94.9 if n == 60 else None)
+        past = bar(price, start + n * 300, open_=100.0, low=low, volume=500.0, backfill=True)
+        told += sends(machine.on_bar(past, at()), UniverseSnapshot)
+        if n == 70:
+            told += sends(machine.handle(Woke("publish"), at(30)), UniverseSnapshot)
+            readings = dict(sends(machine.handle(Woke("measure"), at(30)), Measured)[0].readings)
+            assert readings["crash"] == 0.0
+    assert {one.regime for one in told} <= {"chop"}
+    assert not before.regime_known and not machine._snapshot().regime_known, "25 hours are no week"
+
+
+def test_a_crash_in_which_history_ends_is_told_with_its_last_bar():
+    machine = universe()
+    start = int(T0) - 300 * 300
+    told = []
+    for n in range(300):
+        price, low = (100.0, None) if n < 280 else (96.0, 94.9 if n == 280 else None)
+        past = bar(price, start + n * 300, open_=100.0, low=low, volume=500.0, backfill=True)
+        told += [
+            (n, one.regime, one.regime_known) for one in sends(machine.on_bar(past, at()), UniverseSnapshot, "exits")
+        ]
+    assert told == [(299, "crash", True)]
 
 
 def test_a_sudden_fall_is_over_after_its_hold_even_when_there_is_less_than_a_week_of_history():

@@ -299,6 +299,18 @@ def test_the_book_keeps_why_a_position_is_being_left_over_every_death() -> None:
     assert host.book.positions[0].leaving == "operator"
 
 
+def test_the_book_keeps_that_a_crash_has_tightened_a_stop_until_exits_say_that_it_is_over() -> None:
+    host = Host().active()
+    host.bought("1")
+    position_id = host.book.positions[0].position_id
+    host.tell(Tighten(position_id=position_id, stop_price=D(97), peak_price=D(100), crash_tightened=True))
+    host.crash()
+    assert host.book.positions[0].crash_tightened
+    host.tell(Tighten(position_id=position_id, stop_price=D(97), peak_price=D(100)))
+    host.crash()
+    assert not host.book.positions[0].crash_tightened
+
+
 @pytest.mark.parametrize(
     ("base_max", "quote_max", "size"), [("4", "100000", "4"), ("1000", "300", "3.3333"), ("9", "900", "9")]
 )

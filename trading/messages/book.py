@@ -55,6 +55,7 @@ class BookPosition:
 
     seen_size >= booked_size while fills are seen but not booked. exit_n: number of exit intents so far (ids survive
     restarts). exits_open_size: leaves of open and unknown exits. leaving: why it is being left until it is flat.
+    crash_tightened: its stop was brought nearer for the crash that is on.
     """
 
     position_id: str
@@ -78,6 +79,7 @@ class BookPosition:
     last_exit_ended: str | None = None
     dust: bool = False
     leaving: str = ""
+    crash_tightened: bool = False
 
 
 @frozen(kw_only=True)

@@ -91,13 +91,14 @@ class UniverseEntry:
 
 @frozen(kw_only=True)
 class UniverseSnapshot:
-    """universe -> risk, exits, symbols, market_feed."""
+    """universe -> risk, exits, symbols, market_feed. regime_known: False while there are too few bars to measure one."""
 
     n: int
     entries: tuple[UniverseEntry, ...]
     regime: str
     regime_confidence: float
     regime_values: Values = ()
+    regime_known: bool = True
     incarnation: Incarnation = (0, 0)
 
 

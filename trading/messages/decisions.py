@@ -195,13 +195,15 @@ class ExitAdvice:
 @frozen(kw_only=True)
 class Tighten:
     """exits -> oms, a snapshot: only the tighter is kept; raises no version; at most one a second. leaving: the reason for which
-    the position is being left until it is flat, which outlives exits; "" keeps what is known.
+    the position is being left until it is flat, which outlives exits; "" keeps what is known. crash_tightened: the crash that is
+    on has brought the stop nearer, once.
     """
 
     position_id: str
     stop_price: Decimal
     peak_price: Decimal
     leaving: str = ""
+    crash_tightened: bool = False
 
 
 @frozen(kw_only=True)
