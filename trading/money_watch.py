@@ -50,6 +50,7 @@ class MoneyWatch:
         self.nav_usd: Decimal | None = None
         self._told_nav: Decimal | None = None
         self.unpriced: tuple[str, ...] = ()
+        self._held: tuple[str, ...] = ()
 
     @property
     def latches(self) -> tuple[Latch, ...]:
@@ -101,7 +102,12 @@ class MoneyWatch:
                 continue
             total += held * mark
         self.unpriced = tuple(unpriced)
+        self._held = tuple(sorted({product_id for product_id, held in holdings if held > ZERO}))
         self.nav_usd = None if unpriced else total
+
+    def _flows_usd(self, book: BookSnapshot) -> Decimal:
+        """What moved NAV and is no result; where foreign coins count, an adopted one was in it before."""
+        return book.flows_usd + (ZERO if self._settings.caps.count_foreign else book.adopted_usd)
 
     def _mark_age_s(self, product_id: str, now: Instant) -> float:
         """A mark lives as long as its connection: a quiet product's quote is old and still the newest."""
@@ -123,7 +129,7 @@ class MoneyWatch:
         )
         # What may be a withdrawal is no loss yet: caps use the lower NAV at once, losses the one without it until oms is sure.
         nav -= book.quote_unconfirmed_usd
-        self._water.update(nav, book.flows_usd, may_rise=settled and not book.quote_unconfirmed_usd)
+        self._water.update(nav, self._flows_usd(book), may_rise=settled and not book.quote_unconfirmed_usd)
         out: list[Effect] = []
         if self._water.worth_saving(now.boot_s):
             out.append(self._save_water(now, ""))
@@ -176,7 +182,7 @@ class MoneyWatch:
             text = "re-arming the drawdown latch needs a name, a cause, and a NAV that is known"
             return [Send("operator", CommandDone(command_id=message.command_id, ok=False, text=text))]
         latch = self._latches.pop("max_drawdown")
-        self._water = HighWater(usd=self.nav_usd, flows_usd=book.flows_usd)
+        self._water = HighWater(usd=self.nav_usd, flows_usd=self._flows_usd(book))
         self._drawdown = ZERO
         done = CommandDone(
             command_id=message.command_id, ok=True, text=f"drawdown latch cleared by {message.name}: {message.cause}"
@@ -210,6 +216,7 @@ class MoneyWatch:
         snapshot = LatchSnapshot(
             n=self._n,
             latches=self.latches,
+            marks=tuple((name, self.marks[name]) for name in self._held if name in self.marks),
             nav_usd=self.nav_usd,
             high_water_usd=self._water.usd,
             drawdown_pct=self._drawdown,

@@ -188,6 +188,7 @@ class OmsMachine(QuietMachine):
             case HealthSnapshot():
                 self._permission("health", message)
             case LatchSnapshot():
+                d.marks.update(message.marks)
                 self._permission("latches", message)
             case CatalogSnapshot():
                 d.products = {p.product_id: p for p in message.products}

@@ -75,7 +75,8 @@ def _reduce(d: Desk, currency: str, missing: Decimal) -> None:
     for position in sorted(held, key=lambda p: -p.opened_s):
         cut = min(missing, position.booked_size)
         if cut > ZERO:
-            reduce_externally(d, position, cut, "two balance passes show less than was booked")
+            cause = "two balance passes show less than was booked"
+            reduce_externally(d, position, cut, cause, worth_usd=cut * _price_of(d, currency))
             missing -= cut
 
 

@@ -366,7 +366,8 @@ class Book:
     def put_flow(self, flow: Flow) -> None:
         self.flows[flow.flow_id] = flow
         self.save("flows", flow.flow_id, to_row(flow))
-        self.put_meta(evolve(self.meta, flows_usd=self.meta.flows_usd + flow.usd))
+        kind = "adopted_usd" if flow.kind == "adoption" else "flows_usd"
+        self.put_meta(evolve(self.meta, **{kind: getattr(self.meta, kind) + flow.usd}))
         self.raised = True
 
     def put_command(self, row: CommandRow) -> None:

@@ -248,14 +248,17 @@ def adopt_at(d: Desk, message: OperatorOrder, price: Decimal) -> None:
         target_pct=Decimal(args.get("target_pct", d.settings.adopt_target_pct)),
         hold_s_max=d.settings.adopt_hold_s,
     )
-    position_id = _take_in(d, message.command_id, product_id, size, price, plan, message.name, message.cause)
+    given = (message.name, message.cause, size * price)
+    position_id = _take_in(d, message.command_id, product_id, size, price, plan, *given)
     d.ask_pass()
     done(d, message, True, f"{plain(size)} of {product_id} are now position {position_id}, entered at {plain(price)}")
 
 
 def _take_in(
-    d: Desk, event_id: str, product_id: str, size: Decimal, price: Decimal, plan: ExitPlan, name: str, cause: str
-) -> str:
+    d: Desk, event_id: str, product_id: str, size: Decimal, price: Decimal, plan: ExitPlan, name: str, cause: str,
+    worth_usd: Decimal,
+) -> str:  # fmt: skip
+    """worth_usd: what the bot is the richer for; zero for what was its own before a book was lost."""
     position_id = derived_id("adopted", event_id)
     d.rowless.pop(product_id, None)  # what orders without a row have bought is a position's now
     d.book.adopt_position(position_id, product_id, plan, name, price, d.now.venue_s)
@@ -265,7 +268,7 @@ def _take_in(
             flow_id=derived_id("adoption", event_id),
             currency=product_id.partition("-")[0],
             size=size,
-            usd=ZERO,
+            usd=worth_usd,
             kind="adoption",
             cause=f"{name}: {cause}",
             at_s=d.now.venue_s,
@@ -308,7 +311,7 @@ def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
                 hold_s_max=d.settings.adopt_hold_s,
             )
             event_id = f"{adoption_id(d)}:{product_id}:{len(book.flows)}"  # one of its own for each: flows only grow
-            _take_in(d, event_id, product_id, size, books.average_price, plan, "run", "--adopt-from-venue")
+            _take_in(d, event_id, product_id, size, books.average_price, plan, "run", "--adopt-from-venue", ZERO)
             taken.append(f"{product_id} {plain(size)} at {plain(books.average_price)}")
     text = f"positions rebuilt from the venue: {', '.join(taken) or 'none'}"
     if adoption_id(d) not in book.commands:

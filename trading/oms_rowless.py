@@ -42,7 +42,7 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
         key = f"sold:{sales[-1].entry_id}:{position.position_id}"
         close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))
-        reduce_externally(d, position, size, NO_ROW)
+        reduce_externally(d, position, size, NO_ROW, worth_usd=ZERO)
     if left > ZERO:  # judged all the same: no position of later has to do with it
         d.book.put_flow(
             Flow(

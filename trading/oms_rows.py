@@ -128,6 +128,7 @@ class CommandRow:
 class Meta:
     """The one row "oms". cursor_s: fills up to here were read. cash_usd: sum of all booked fills' cash flows so far.
 
+    flows_usd: deposits - withdrawals, coins at what they were worth; adopted_usd: what persons gave to the bot, likewise.
     base_quote_usd, base_cash_usd: quote balance and cash at the last accepted balance pass (None before the first).
     rebuilt_boot_s: when this book was begun in the place of a lost one, while orders of that one may still show up.
     adopting: what orders of ours bought becomes positions again, until everything has come to light.
@@ -136,6 +137,7 @@ class Meta:
     cursor_s: float | None = None
     cash_usd: Decimal = ZERO
     flows_usd: Decimal = ZERO
+    adopted_usd: Decimal = ZERO
     base_quote_usd: Decimal | None = None
     base_cash_usd: Decimal = ZERO
     drift_count: int = 0

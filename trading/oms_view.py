@@ -58,6 +58,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         unbooked=tuple((key, _unbooked_age(d, key)) for key in book.unbooked),
         admitted_recently=_admitted_recently(d),
         flows_usd=book.meta.flows_usd,
+        adopted_usd=book.meta.adopted_usd,
         realised_today_usd=realised.day_usd,
         realised_week_usd=realised.week_usd,
         balances_complete_boot_s=d.balances.answered_at if d.balances else None,

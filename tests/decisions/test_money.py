@@ -24,11 +24,11 @@ from tests.decisions.build import (
     sends,
 )
 from trading.machine import Woke
-from trading.messages.book import Counters
+from trading.messages.book import Counters, Foreign
 from trading.messages.control import CommandDone, Condition, LatchSnapshot, Rearm
 from trading.messages.decisions import Verdict
 from trading.money import HighWater, Realised, loss_pct, realised_of, wanted_latches
-from trading.risk_settings import StopSettings
+from trading.risk_settings import CapSettings, RiskSettings, StopSettings
 from trading.values import utc_seconds
 
 usd = st.decimals(min_value=1, max_value=1_000_000, places=2)
@@ -213,6 +213,18 @@ def test_a_withdrawal_is_no_loss_and_a_deposit_no_gain():
     w.book = book(5, cash="44000", flows_usd=D(40000))
     w.hear(at(1.2))
     assert [save.key for save in saves(w.effects, "risk_latches")] == ["max_drawdown"]
+
+
+@pytest.mark.parametrize("count_foreign", [False, True])
+def test_an_adoption_is_a_deposit_only_where_foreign_coins_did_not_count_before(count_foreign):
+    w = RiskWorld(settings=RiskSettings(caps=CapSettings(count_foreign=count_foreign)))
+    coins = Foreign(currency="DOGE", size=D(20))
+    w.book = book(cash="8000", foreign=(coins,))
+    w.hear()
+    w.book = book(2, cash="8000", positions=(position("DOGE-USD", "20"),), adopted_usd=D(2000))
+    w.hear(at(0.2))
+    money = w.machine._money
+    assert (money.nav_usd, money._water.usd, money._drawdown) == (10_000, 10_000, 0)
 
 
 def test_a_fall_in_price_is_a_drawdown_even_while_a_withdrawal_is_not_sure_yet():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
-from tests.decisions.build import RiskWorld
+from tests.decisions.build import RiskWorld, sends
 from tests.oms.host import (
     GATEWAY,
     D,
@@ -23,12 +24,13 @@ from tests.oms.talk import (
     quiet_venue,
 )
 from trading.health_monitor import HealthMonitorMachine, HealthMonitorSettings
-from trading.machine import PeerRestarted
+from trading.machine import PeerRestarted, Woke
 from trading.messages.book import BookSnapshot, Recovery
 from trading.messages.control import (
     CatalogSnapshot,
     CommandDone,
     KillSnapshot,
+    LatchSnapshot,
     OperatorOrder,
 )
 from trading.messages.decisions import Refused
@@ -178,6 +180,45 @@ def test_money_that_melts_at_every_pass_is_a_drawdown_after_the_third() -> None:
     assert host.book.flows_usd == 0
 
 
+def holding_a_fifth() -> tuple[Host, RiskWorld, int]:
+    """20 BTC at 100 of an account of 10,000, and the price fell to 90 since."""
+    host, risk = Host().active(), RiskWorld()
+    host.bought("20")
+    risk.prices["BTC-USD"] = 90.0
+    told = they_talk(host, risk, 0, 40, usd("7999.5"), btc("20"))
+    assert risk.machine._money.nav_usd == D("9799.5")
+    return host, risk, told
+
+
+def they_talk(host: Host, risk: RiskWorld, told: int, halves: int, *balances: Balance) -> int:
+    """oms and risk hear each other for so many half seconds, while the account shows these balances."""
+    for _ in range(halves):
+        risk.quotes(host.now)
+        host.run(0.5, answer=quiet_venue(host, *balances))
+        told = risk_of(host, told, risk=risk)
+        risk.say(Woke("tick"), host.now)
+        host.tell(*sends(risk.machine._money.publish(host.now, changed=True), LatchSnapshot, "oms"))
+    return told
+
+
+def btc(size: str) -> Balance:
+    return Balance(currency="BTC", available=D(size), hold=D(0))
+
+
+@pytest.mark.parametrize(
+    ("cash", "flow"), [("9790", "-9.5"), ("7999.5", "-1800")], ids=["sold by hand for 1790.50", "sent elsewhere"]
+)
+def test_coins_that_left_by_another_hand_are_a_flow_and_neither_a_drawdown_nor_a_new_high(cash: str, flow: str) -> None:
+    """Their price was taken for a deposit and themselves for a loss: a sale by hand looked like a drawdown of a fifth."""
+    host, risk, told = holding_a_fifth()
+    before = risk.machine._money._drawdown
+    they_talk(host, risk, told, 90, usd(cash))
+    assert host.book.positions == ()
+    assert host.book.flows_usd == D(flow)
+    assert risk.machine._money.latches == ()
+    assert abs(risk.machine._money._drawdown - before) < D("0.001")
+
+
 def test_ours_without_a_row_is_adopted_as_external_cancelled_and_alerted_and_others_are_not_touched() -> None:
     host = Host()
     host.greet()
@@ -218,6 +259,20 @@ def test_foreign_coins_become_a_position_only_by_a_persons_name() -> None:
     too_much = evolve(order, command_id="a2", args=(("symbol", "ETH-USD"), ("size", "5")))
     host.tell(too_much)
     assert not host.last(CommandDone).ok
+
+
+def test_an_adoption_hides_no_drawdown_where_foreign_coins_did_not_count() -> None:
+    host, risk, told = holding_a_fifth()
+    before = risk.machine._money._drawdown
+    assert before > 2
+    held = (usd("7999.5"), btc("20"), Balance(currency="ETH", available=D(20), hold=D(0)))
+    told = they_talk(host, risk, told, 80, *held)
+    host.tell(evolve(adoption_of_an_eth("a1"), args=(("symbol", "ETH-USD"), ("size", "20"))))
+    host.answer_query(QueryKind.BEST_BID_ASK, BestBidAsk(product_id="ETH-USD", bid=D(100), ask=D(101), exchange_s=0.0))
+    they_talk(host, risk, told, 10, *held)
+    assert risk.machine._money.nav_usd == D("11799.5")
+    assert abs(risk.machine._money._drawdown - before) < D("0.001")
+    assert (host.book.flows_usd, host.book.adopted_usd) == (0, 2_000)
 
 
 def adoption_of_an_eth(command_id: str) -> OperatorOrder:

@@ -121,7 +121,8 @@ class BookSnapshot:
     """oms -> risk (full, 2 s lease), exits, console; symbols get the slice of their product.
 
     unbooked: (client_order_id, age s) of fills seen but not booked. admitted_recently: proposal ids of the last 60 s.
-    balances_complete_boot_s: when the last complete balance pass was answered. flows_usd: deposits - withdrawals so far.
+    balances_complete_boot_s: when the last complete balance pass was answered. flows_usd: deposits - withdrawals so far, of
+    coins as well; adopted_usd: what persons gave to the bot of coins that were in the account.
     quote_unconfirmed_usd: <= 0, in quote_total_usd already: what one pass misses and no second one has judged yet.
     """
 
@@ -148,4 +149,5 @@ class BookSnapshot:
     taken_boot_s: float
     cooldowns_complete: bool = True
     quote_unconfirmed_usd: Decimal = Decimal(0)
+    adopted_usd: Decimal = Decimal(0)
     product_id: str | None = None

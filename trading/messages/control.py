@@ -62,10 +62,11 @@ class Latch:
 
 @frozen(kw_only=True)
 class LatchSnapshot:
-    """risk -> oms, exits, symbols, console."""
+    """risk -> oms, exits, symbols, console. marks: believed prices of what is held."""
 
     n: int
     latches: tuple[Latch, ...]
+    marks: tuple[tuple[str, Decimal], ...] = ()
     nav_usd: Decimal | None = None
     high_water_usd: Decimal | None = None
     drawdown_pct: Decimal | None = None
