@@ -36,16 +36,20 @@ def week_start_s(now_s: float) -> float:
 
 @define
 class HighWater:
-    """usd: the mark; flows_usd: deposits - withdrawals that are already in it. saved_usd: what the store knows."""
+    """usd: the mark; flows_usd: deposits - withdrawals that are already in it, as `book` counts them. saved_usd: what the store knows."""
 
     usd: Decimal | None = None
     flows_usd: Decimal = ZERO
+    book: str = ""
     saved_usd: Decimal = ZERO
     saved_flows_usd: Decimal = ZERO
+    saved_book: str = ""
     saved_boot_s: float = float("-inf")
 
-    def update(self, nav_usd: Decimal, flows_usd: Decimal, *, may_rise: bool) -> None:
+    def update(self, nav_usd: Decimal, flows_usd: Decimal, *, may_rise: bool, book: str = "") -> None:
         """Take in a NAV. may_rise: everything is reconciled and priced (a half-booked fill must not set a mark)."""
+        if book != self.book:
+            self.book, self.flows_usd = book, flows_usd  # a book that was begun anew counts anew: nothing flowed
         if self.usd is None:
             if may_rise and nav_usd > ZERO:
                 self.usd, self.flows_usd = nav_usd, flows_usd
@@ -72,14 +76,14 @@ class HighWater:
         """A flow or a fall at once, a rise at most twice a second: a crash loses half a second of it, a tick costs no commit."""
         if self.usd is None:
             return False
-        if self.flows_usd != self.saved_flows_usd or self.usd < self.saved_usd:
+        if (self.flows_usd, self.book) != (self.saved_flows_usd, self.saved_book) or self.usd < self.saved_usd:
             return True
         return self.usd > self.saved_usd and boot_s >= self.saved_boot_s + SAVE_PAUSE_S
 
     def saved(self, boot_s: float) -> None:
         self.saved_boot_s = boot_s
         self.saved_usd = self.usd or ZERO
-        self.saved_flows_usd = self.flows_usd
+        self.saved_flows_usd, self.saved_book = self.flows_usd, self.book
 
 
 @frozen

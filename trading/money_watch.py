@@ -25,7 +25,10 @@ TABLES = (
         "risk_latches",
         columns={"code": "text", "since_s": "real", "until_s": "real", "detail": "text", "cleared_by": "text"},
     ),
-    Table("risk_water", columns={"high_water_usd": "text", "flows_usd": "text", "saved_s": "real", "set_by": "text"}),
+    Table(
+        "risk_water",
+        columns={"high_water_usd": "text", "flows_usd": "text", "saved_s": "real", "set_by": "text", "book": "text"},
+    ),
 )
 
 
@@ -62,7 +65,9 @@ class MoneyWatch:
         water = rows.get("risk_water", {}).get("water")
         if water is not None:
             self._water = HighWater(
-                usd=Decimal(str(water["high_water_usd"])), flows_usd=Decimal(str(water["flows_usd"]))
+                usd=Decimal(str(water["high_water_usd"])),
+                flows_usd=Decimal(str(water["flows_usd"])),
+                book=str(water.get("book") or ""),
             )
             self._water.saved(float("-inf"))
 
@@ -129,7 +134,8 @@ class MoneyWatch:
         )
         # What may be a withdrawal is no loss yet: caps use the lower NAV at once, losses the one without it until oms is sure.
         nav -= book.quote_unconfirmed_usd
-        self._water.update(nav, self._flows_usd(book), may_rise=settled and not book.quote_unconfirmed_usd)
+        sure = settled and not book.quote_unconfirmed_usd
+        self._water.update(nav, self._flows_usd(book), may_rise=sure, book=book.begun_by)
         out: list[Effect] = []
         if self._water.worth_saving(now.boot_s):
             out.append(self._save_water(now, ""))
@@ -182,7 +188,7 @@ class MoneyWatch:
             text = "re-arming the drawdown latch needs a name, a cause, and a NAV that is known"
             return [Send("operator", CommandDone(command_id=message.command_id, ok=False, text=text))]
         latch = self._latches.pop("max_drawdown")
-        self._water = HighWater(usd=self.nav_usd, flows_usd=self._flows_usd(book))
+        self._water = HighWater(usd=self.nav_usd, flows_usd=self._flows_usd(book), book=book.begun_by)
         self._drawdown = ZERO
         done = CommandDone(
             command_id=message.command_id, ok=True, text=f"drawdown latch cleared by {message.name}: {message.cause}"
@@ -203,6 +209,7 @@ class MoneyWatch:
             "flows_usd": plain(self._water.flows_usd),
             "saved_s": now.venue_s,
             "set_by": by,
+            "book": self._water.book,
         }
         return Save("risk_water", "water", row)
 

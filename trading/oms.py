@@ -132,7 +132,8 @@ class OmsMachine(QuietMachine):
         d = self.desk
         began = d.book.meta.rebuilt_boot_s
         if not rows.get("meta"):
-            d.book.begin(d.now.boot_s if self._lost_book else None, adopting=self._adopt)
+            lost_boot_s = d.now.boot_s if self._lost_book else None
+            d.book.begin(lost_boot_s, adopting=self._adopt, begun_by=f"{d.me[0]}:{d.me[1]}")
         elif began is not None and began > d.now.boot_s:  # a reboot: what was on the wire then begins its time anew
             d.book.put_meta(evolve(d.book.meta, rebuilt_boot_s=d.now.boot_s))
         if self._adopt and not d.book.meta.adopting and adoption_id(d) not in d.book.commands:

@@ -379,9 +379,9 @@ class Book:
             self.meta = meta
             self.save("meta", META_KEY, to_row(meta))
 
-    def begin(self, rebuilt_boot_s: float | None, *, adopting: bool) -> None:
+    def begin(self, rebuilt_boot_s: float | None, *, adopting: bool, begun_by: str) -> None:
         """The first row of an empty store: before it nothing has left, so that it tells a new book from a lost one."""
-        self.meta = evolve(self.meta, rebuilt_boot_s=rebuilt_boot_s, adopting=adopting)
+        self.meta = evolve(self.meta, rebuilt_boot_s=rebuilt_boot_s, adopting=adopting, begun_by=begun_by)
         self.save("meta", META_KEY, to_row(self.meta))
 
     def expected_quote(self) -> Decimal | None:

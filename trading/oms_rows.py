@@ -131,7 +131,7 @@ class Meta:
     flows_usd: deposits - withdrawals, coins at what they were worth; adopted_usd: what persons gave to the bot, likewise.
     base_quote_usd, base_cash_usd: quote balance and cash at the last accepted balance pass (None before the first).
     rebuilt_boot_s: when this book was begun in the place of a lost one, while orders of that one may still show up.
-    adopting: what orders of ours bought becomes positions again, until everything has come to light.
+    begun_by: run and number of the oms that began this book, which is its name. adopting: what orders of ours bought becomes positions again, until everything has come to light.
     """
 
     cursor_s: float | None = None
@@ -143,6 +143,7 @@ class Meta:
     drift_count: int = 0
     rebuilt_boot_s: float | None = None
     adopting: bool = False
+    begun_by: str = ""
 
 
 META_KEY = "oms"

@@ -59,6 +59,7 @@ def full_snapshot(d: Desk) -> BookSnapshot:
         admitted_recently=_admitted_recently(d),
         flows_usd=book.meta.flows_usd,
         adopted_usd=book.meta.adopted_usd,
+        begun_by=book.meta.begun_by,
         realised_today_usd=realised.day_usd,
         realised_week_usd=realised.week_usd,
         balances_complete_boot_s=d.balances.answered_at if d.balances else None,

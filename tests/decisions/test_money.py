@@ -215,6 +215,21 @@ def test_a_withdrawal_is_no_loss_and_a_deposit_no_gain():
     assert [save.key for save in saves(w.effects, "risk_latches")] == ["max_drawdown"]
 
 
+@pytest.mark.parametrize("flows", ["5000", "-5000"], ids=["deposits", "withdrawals"])
+def test_a_book_that_was_begun_anew_counts_flows_anew_and_changes_no_drawdown(flows):
+    """The lost one had seen them, the mark had them in it: as many dollars seemed to have left, or to have come."""
+    row = {"high_water_usd": "10000", "flows_usd": flows, "saved_s": T0, "set_by": "", "book": "1:1"}
+    w = RiskWorld(rows={"risk_water": {"water": row}})
+    w.book = book(cash="9500", begun_by="2:1")
+    w.hear()
+    money = w.machine._money
+    assert (money._water.usd, money._drawdown, money.latches) == (10_000, 5, ())
+    w.book = book(2, cash="4750", begun_by="2:1", flows_usd=D(-4750))
+    w.hear(at(0.2))
+    assert (money._water.usd, money._drawdown) == (5_000, 5)
+    assert saves(w.effects, "risk_water")[-1].row["book"] == "2:1"
+
+
 @pytest.mark.parametrize("count_foreign", [False, True])
 def test_an_adoption_is_a_deposit_only_where_foreign_coins_did_not_count_before(count_foreign):
     w = RiskWorld(settings=RiskSettings(caps=CapSettings(count_foreign=count_foreign)))

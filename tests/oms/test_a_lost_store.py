@@ -65,6 +65,7 @@ def test_adopt_from_venue_rebuilds_positions_from_our_own_fills_once() -> None:
     host.run(100.0, answer=quiet_venue(host, *HELD))
     assert len(host.book.positions) == 1
     assert host.book.flows_usd == 0 and host.book.drift_usd == 0
+    assert host.book.begun_by, "so that nobody compares its flows with those of the lost one"
 
 
 def rebuilt(**kwargs: object) -> Host:

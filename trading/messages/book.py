@@ -123,6 +123,7 @@ class BookSnapshot:
     unbooked: (client_order_id, age s) of fills seen but not booked. admitted_recently: proposal ids of the last 60 s.
     balances_complete_boot_s: when the last complete balance pass was answered. flows_usd: deposits - withdrawals so far, of
     coins as well; adopted_usd: what persons gave to the bot of coins that were in the account.
+    Both since the book was begun; begun_by names it, for a new one counts from zero.
     quote_unconfirmed_usd: <= 0, in quote_total_usd already: what one pass misses and no second one has judged yet.
     """
 
@@ -150,4 +151,5 @@ class BookSnapshot:
     cooldowns_complete: bool = True
     quote_unconfirmed_usd: Decimal = Decimal(0)
     adopted_usd: Decimal = Decimal(0)
+    begun_by: str = ""
     product_id: str | None = None
