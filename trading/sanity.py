@@ -18,7 +18,7 @@ from trading.exits_settings import ExitsSettings
 from trading.health_monitor import HealthMonitorSettings, breaker_rules
 from trading.oms_settings import OmsSettings
 from trading.risk_settings import RiskSettings
-from trading.strategies.interface import Strategy
+from trading.strategies.interface import Strategy, rule_problem
 from trading.strategies.registry import StrategySettings, ruled
 from trading.symbol_settings import MAKER, MARKETABLE, SymbolSettings
 from trading.universe_settings import RED_FLAGS, UniverseSettings
@@ -346,16 +346,13 @@ def _strategies(config: Composed) -> Iterator[Finding]:
         yield Finding("symbol.strategies", "no strategy is enabled: nothing will be proposed", WARNING)
     for one in config.strategies:
         rule = ruled(one, config.symbol.strategies.get(one.name, StrategySettings()))
-        if not 0 < rule.stop_pct < rule.target_pct or rule.hold_hours <= 0:
+        problem = rule_problem(rule)
+        if problem:
+            yield Finding(f"symbol.strategies.{one.name}", problem)
+        elif rule.trailing_pct is not None and rule.trailing_pct > rule.stop_pct:
             yield Finding(
                 f"symbol.strategies.{one.name}",
-                f"0 < stop {rule.stop_pct} % < target {rule.target_pct} % and a hold above 0 ({rule.hold_hours:g} h) does not hold",
-            )
-        trailing = rule.trailing_pct
-        if trailing is not None and not 0 < trailing <= rule.stop_pct:
-            yield Finding(
-                f"symbol.strategies.{one.name}",
-                f"its trailing stop {trailing} % is not above 0 and at most its stop {rule.stop_pct} %",
+                f"its trailing stop {rule.trailing_pct} % is above its stop {rule.stop_pct} %",
             )
     for regime, names in config.symbol.regime_denies.items():
         for name in names:

@@ -50,13 +50,14 @@ from trading.publish import PEOPLE, SLOW_S, Jitter, Pace, jitter
 from trading.strategies.interface import MOVE as ON_MOVE
 from trading.strategies.interface import QUOTE as ON_QUOTE
 from trading.strategies.interface import SIGNAL as ON_SIGNAL
-from trading.strategies.interface import MarketView, Signal, Strategy
+from trading.strategies.interface import MarketView, Signal, Strategy, signal_problem
 from trading.strategies.registry import enabled
 from trading.symbol_settings import SymbolSettings
 
 NO_CANDIDATES = "no_candidates_from_triggers"
 NO_PROPOSALS = "rules_engine_no_proposals"
 DATA_UNAVAILABLE = "data_unavailable"
+MALFORMED = "signal_malformed"
 PROPOSED = "proposed"
 REPEAT_S = 0.5
 PLANS_KEPT = 32
@@ -261,7 +262,12 @@ class SymbolMachine(QuietMachine):
             conviction = conviction_of(
                 signal, rule.confidence_factor, boosts, self._settings.conviction, regime=view.regime
             )
-            code, values = self._rests(one, signal, conviction)
+            problem = signal_problem(signal, rule)
+            code, values = (
+                (MALFORMED, measured(strategy=one.name, what=problem))
+                if problem
+                else self._rests(one, signal, conviction)
+            )
             if not code:
                 break
             first = first or (code, values)

@@ -114,7 +114,7 @@ def tiers(**changes):
             "symbol",
             SymbolSettings(strategies={"price_move": StrategySettings(enabled=True, stop_pct=D(15))}),
             "symbol.strategies.price_move",
-            "stop 15 % < target 12 %",
+            "stop 15 %, target 12 %",
         ),
         (
             "symbol",

@@ -295,11 +295,20 @@ def test_a_second_strategy_of_the_same_name_is_told():
         ("x", "minute", Rule(stop_pct=D(1), target_pct=D(2), hold_hours=1), "wants to be asked on 'minute'"),
         ("a b", "move", Rule(stop_pct=D(1), target_pct=D(2), hold_hours=1), "is no identifier"),
         ("x", "move", Rule(stop_pct=D(3), target_pct=D(2), hold_hours=1), "below the target"),
+        ("x", "move", Rule(stop_pct=D("NaN"), target_pct=D(2), hold_hours=1), "stop NaN %"),
+        ("x", "move", Rule(stop_pct=1, target_pct=2, hold_hours=1, size_factor=float("inf")), "size factor inf"),
     ],
 )
 def test_a_strategy_that_cannot_be_is_refused_with_a_sentence(name, on, rule, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         strategy(name, on=on, rule=rule)
+
+
+def test_percentages_of_a_rule_are_decimals_however_they_are_written():
+    """A float met NAV in risk, which died of it at each repeat of the proposal."""
+    rule = Rule(stop_pct=5.5, target_pct=11, hold_hours=24, trailing_pct="2.5")
+    assert (rule.stop_pct, rule.target_pct, rule.trailing_pct) == (D("5.5"), D(11), D("2.5"))
+    assert {type(value) for value in (rule.stop_pct, rule.target_pct, rule.trailing_pct)} == {D}
 
 
 def test_strategies_are_pure():

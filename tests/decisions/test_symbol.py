@@ -461,6 +461,43 @@ def test_a_strategy_that_rests_stands_in_nobodys_way(resting):
     assert asked(machine.on_quote(quote(100, at()), at())) == ["other"]
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("signal", "rule", "says"),
+    [
+        ({"strength": NAN}, {}, "strength nan"),
+        ({"confidence": NAN}, {}, "confidence nan"),
+        ({"confidence": -0.1}, {}, "confidence -0.1"),
+        ({"strength": 1.1}, {}, "strength 1.1"),
+        ({}, {"stop_pct": D(0)}, "stop 0 %"),
+        ({}, {"stop_pct": D("NaN")}, "stop NaN %"),
+        ({}, {"stop_pct": 10}, "stop 10 %"),
+        ({}, {"stop_pct": 100, "target_pct": 120}, "stop 100 %"),
+        ({}, {"target_pct": D("Infinity")}, "target Infinity %"),
+        ({}, {"hold_hours": 0.0}, "hold 0 h"),
+        ({}, {"hold_hours": NAN}, "hold nan h"),
+        ({}, {"trailing_pct": 0}, "trailing stop 0 %"),
+        ({}, {"size_factor": NAN}, "size factor nan"),
+        ({}, {"confidence_factor": -1.0}, "confidence factor -1"),
+    ],
+)
+def test_a_signal_that_no_order_can_be_made_of_is_refused_by_name_and_another_asks(signal, rule, says):
+    """Not a number passed every threshold with full conviction, and a stop of zero divided by zero in risk, at each repeat."""
+    plain = saying("plain", score=0.8)
+    own = evolve(plain.rule, **rule) if rule else None
+    seen = Signal(
+        strength=0.9, confidence=0.9, change_pct=1.0, reason="a signal of somebody's own strategy, " * 2, rule=own
+    )
+    strange = evolve(saying("strange"), evaluate=lambda _: evolve(seen, **signal))
+    record = notes(several(strange).on_quote(quote(100, at()), at()))[-1]
+    assert record["code"] == "signal_malformed"
+    assert record["values"]["strategy"] == "strange"
+    assert says in record["values"]["what"]
+    assert asked(several(strange, plain).on_quote(quote(100, at()), at())) == ["plain"]
+
+
 def test_a_weak_score_is_not_proposed_and_says_so():
     machine = several(saying("weak", score=0.4))
     record = notes(machine.on_quote(quote(100, at()), at()))[-1]

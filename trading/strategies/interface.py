@@ -21,8 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from math import inf
 
-from attrs import field, frozen
+from attrs import converters, field, frozen
 
 from trading.bars import FineSeries, MoveSeries, SignalSeries
 from trading.messages.decisions import Values
@@ -31,16 +32,36 @@ QUOTE, MOVE, SIGNAL = "quote", "move", "signal"
 CADENCES = (QUOTE, MOVE, SIGNAL)
 
 
+def percent(value: Decimal | float | str) -> Decimal:
+    """A percentage as money counts it, also where a float or a text was written."""
+    return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
 @frozen(kw_only=True)
 class Rule:
     """How a signal is traded (domain.md section 8): percentages of the entry price, hours, and two factors."""
 
-    stop_pct: Decimal
-    target_pct: Decimal
+    stop_pct: Decimal = field(converter=percent)
+    target_pct: Decimal = field(converter=percent)
     hold_hours: float
     size_factor: float = 1.0
     confidence_factor: float = 1.0
-    trailing_pct: Decimal | None = None
+    trailing_pct: Decimal | None = field(default=None, converter=converters.optional(percent))
+
+
+def rule_problem(rule: Rule) -> str:
+    """Why no position can be sized or left by this rule, "" when one can."""
+    stop, target, trailing = rule.stop_pct, rule.target_pct, rule.trailing_pct
+    if not (stop.is_finite() and target.is_finite() and 0 < stop < 100 and stop < target):
+        return f"stop {stop} %, target {target} %: the stop must be above 0, below 100 and below the target"
+    if trailing is not None and not (trailing.is_finite() and 0 < trailing < 100):
+        return f"trailing stop {trailing} %: must be above 0 and below 100"
+    if not 0 < rule.hold_hours < inf:
+        return f"hold {rule.hold_hours:g} h: must be above 0"
+    for name, factor in (("size factor", rule.size_factor), ("confidence factor", rule.confidence_factor)):
+        if not 0 <= factor < inf:
+            return f"{name} {factor:g}: must be at least 0"
+    return ""
 
 
 @frozen(kw_only=True)
@@ -61,6 +82,14 @@ class Signal:
     @property
     def score(self) -> float:
         return self.strength * self.confidence
+
+
+def signal_problem(signal: Signal, rule: Rule) -> str:
+    """Why nothing can be proposed of this signal and the rule that it is traded by, "" when something can."""
+    for name, value in (("strength", signal.strength), ("confidence", signal.confidence)):
+        if not 0.0 <= value <= 1.0:
+            return f"{name} {value:g}: must be between 0 and 1"
+    return rule_problem(rule)
 
 
 @frozen(kw_only=True)
@@ -201,7 +230,7 @@ def strategy(
     needs_atr: bool = True,
     tiers: tuple[str, ...] = ("T1", "T2", "T3"),
 ) -> Callable[[Evaluate], Strategy]:
-    """Make a `Strategy` of a function. Raises ValueError with a sentence when a name or cadence cannot be."""
+    """Make a `Strategy` of a function. Raises ValueError with a sentence when a name, a cadence or a rule cannot be."""
     cadences = (on,) if isinstance(on, str) else on
     for cadence in cadences:
         if cadence not in CADENCES:
@@ -210,11 +239,9 @@ def strategy(
             )
     if not name.isidentifier():
         raise ValueError(f"strategy name {name!r} is no identifier; use letters, digits and underscores")
-    if rule.stop_pct <= 0 or rule.target_pct <= rule.stop_pct or rule.hold_hours <= 0:
-        raise ValueError(
-            f"strategy {name!r} has stop {rule.stop_pct} %, target {rule.target_pct} %, hold {rule.hold_hours} h; "
-            "the stop must be above 0 and below the target, the hold above 0"
-        )
+    problem = rule_problem(rule)
+    if problem:
+        raise ValueError(f"strategy {name!r}: {problem}")
 
     def make(evaluate: Evaluate) -> Strategy:
         about = (evaluate.__doc__ or "").strip().split("\n")[0]
