@@ -12,7 +12,7 @@ from trading.denied import Denied, measured
 from trading.limits import cap_numbers
 from trading.messages.decisions import Approved
 from trading.rules.case import Case
-from trading.sizing import SizingInputs, size
+from trading.sizing import SizingInputs, least_size, size
 from trading.tiers import Groups
 from trading.values import derived_id
 
@@ -36,7 +36,7 @@ def approve(case: Case, marks: Mapping[str, Decimal], groups: Groups, fee_rate: 
     standing = exposures(book, caps)
     mark = marks.get(proposal.product_id, quote.mid)
     room, rooms = room_usd(proposal.product_id, proposal.strategy, caps, standing)
-    tightest, tightest_usd = min(rooms, key=lambda row: row[1])
+    tightest, _ = min(rooms, key=lambda row: row[1])
     sized = size(
         SizingInputs(
             nav_usd=case.nav_usd,
@@ -61,8 +61,9 @@ def approve(case: Case, marks: Mapping[str, Decimal], groups: Groups, fee_rate: 
         values = dict(sized.values)
         if values.get("bound_by") != "caps":
             return sized
-        # The cap that left no room answers in its own name, so that people see which one it was.
-        least = tightest_usd + Decimal(values["least_usd"])
+        # The cap that has no room for the least order answers in its own name, so that people see which one it was.
+        needed = least_size(product, fee_rate, proposal.limit_price, case.settings.sizing)
+        least = worst_usd(needed, proposal.limit_price, mark, fee_rate)
         return check_caps(book, proposal.product_id, proposal.strategy, least, caps, standing=standing) or sized
     worst = worst_usd(sized.base_size, proposal.limit_price, mark, fee_rate)
     over = check_caps(book, proposal.product_id, proposal.strategy, worst, caps, standing=standing)

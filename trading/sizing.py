@@ -85,6 +85,11 @@ def least_usd(product: Product, fee_rate: Decimal, limit_price: Decimal, setting
     return ceil_to_increment(net / (1 - fee_rate), Decimal("0.01"))
 
 
+def least_size(product: Product, fee_rate: Decimal, limit_price: Decimal, settings: SizingSettings) -> Decimal:
+    """The least base size that is worth `least_usd` at its limit."""
+    return ceil_to_increment(least_usd(product, fee_rate, limit_price, settings) / limit_price, product.base_increment)
+
+
 def size(inputs: SizingInputs, settings: SizingSettings) -> Sized | Denied:
     """The largest base size within every limit, or the code of what leaves none."""
     wish, wish_name = wish_usd(inputs, settings)
@@ -92,7 +97,7 @@ def size(inputs: SizingInputs, settings: SizingSettings) -> Sized | Denied:
         return denied("non_positive_request", nav_usd=inputs.nav_usd, multiplier=inputs.multiplier)
     increment, limit = inputs.product.base_increment, inputs.limit_price
     least = least_usd(inputs.product, inputs.fee_rate, limit, settings)
-    needed = ceil_to_increment(least / limit, increment)
+    needed = least_size(inputs.product, inputs.fee_rate, limit, settings)
     wish_base = floor_to_increment(wish / limit, increment)
     if wish_base < needed:
         if not settings.bump_to_min:

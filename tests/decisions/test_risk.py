@@ -306,6 +306,17 @@ def test_a_full_cap_answers_in_its_own_name(settings, held, code):
     assert answer.values
 
 
+def test_the_cap_that_lacks_room_for_the_least_order_answers_and_no_other():
+    """The theme has 6 USD left, enough for 5 and fees; the account has 2. The theme used to answer, for 7 USD that nobody wanted."""
+    w = world(settings=RiskSettings(caps=CapSettings(total_pct=D("13.5"))))
+    w.book = book(positions=(position("SOL-USD", "9.94"), position("DOGE-USD", "3.54")), cash="8652")
+    w.hear()
+    answer = w.judge()
+    assert code_of(answer) == "exposure_cap"
+    values = {name: D(text) for name, text in answer.values if name.endswith("_usd")}
+    assert values["limit_usd"] - values["current_usd"] < values["candidate_usd"] < D("5.1"), "what it would take"
+
+
 def test_the_tier_and_the_strategy_have_caps_of_their_own():
     tiers = default_tiers()
     tiers["T1"] = evolve(tiers["T1"], alloc_pct=D(3))
