@@ -99,18 +99,31 @@ class ExitPrices:
         return max(known, key=lambda price: price.received_boot_s, default=None)
 
     def answered(self, page: Page, now: Instant) -> None:
-        """A partial page is no answer."""
+        """A partial page is no answer, and a jump none until a second answer or the feed agrees."""
         if not page.complete:
             return
         for item in page.items:
-            if isinstance(item, BestBidAsk) and 0 < item.bid < item.ask and item.product_id in self._guards:
+            answered_s = page.answered_boot_s or now.boot_s
+            if isinstance(item, BestBidAsk) and 0 < item.bid < item.ask and self._believed(item, answered_s):
                 self._rest[item.product_id] = Price(
                     bid=item.bid,
                     ask=item.ask,
                     exchange_s=item.exchange_s,
-                    received_boot_s=page.answered_boot_s or now.boot_s,
+                    received_boot_s=answered_s,
                     source="rest",
                 )
+
+    def _believed(self, item: BestBidAsk, answered_s: float) -> bool:
+        """Answers come `query_s` apart: two that agree are not one bad moment of a thin book."""
+        guard = self._guards.get(item.product_id)
+        if guard is None:
+            return False
+        mid = (float(item.bid) + float(item.ask)) * 0.5
+        if not guard.accept(mid, answered_s, answered_s):
+            if guard.seen < 2:
+                return False
+            guard.believe(mid)
+        return True
 
     def ask(self, held: Iterable[str], now: Instant) -> list[Effect]:
         """Ask by REST for what is blind, and tell people what stays blind."""

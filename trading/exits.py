@@ -470,7 +470,7 @@ class ExitsMachine(QuietMachine):
             price = self._prices.deciding(name, now)
             if price is not None:
                 marks[name] = price.mid
-        if book.unbooked or len(marks) < len(self._by_product):
+        if book.unbooked or book.quote_unconfirmed_usd or len(marks) < len(self._by_product):
             return []  # half-known facts sell nothing
         self._upkeep_at = now.boot_s
         reductions: list[Reduction] = []

@@ -300,13 +300,28 @@ def test_without_a_price_it_asks_by_rest_each_five_seconds_and_tells_after_a_min
 def test_a_rest_quote_may_decide_an_exit_for_five_seconds():
     machine = exits()
     machine.on_quote(quote(100, at(1), alive=False), at(1))
-    item = BestBidAsk(product_id="BTC-USD", bid=D("92.9"), ask=D("93.1"), exchange_s=T0 + 2)
-    page = Page(query_id="q", kind=QueryKind.BEST_BID_ASK, complete=True, items=(item,), answered_boot_s=BOOT0 + 2)
-    assert orders(machine.handle(page, at(2)))[0].reason == "stop"
-    partial = evolve(page, complete=False)
+    assert orders(machine.handle(by_rest("95.2", 2), at(2))) == []
+    assert orders(machine.handle(by_rest("93", 7), at(7)))[0].reason == "stop"
     other = exits()
-    other.on_quote(quote(100, at(1), alive=False), at(1))
-    assert orders(other.handle(partial, at(2))) == [], "a partial page is no answer"
+    other.on_quote(quote(95, at(1), alive=False), at(1))
+    assert orders(other.handle(evolve(by_rest("93", 2), complete=False), at(2))) == [], "a partial page is no answer"
+
+
+def by_rest(mid: str, second: float) -> Page:
+    item = BestBidAsk(product_id="BTC-USD", bid=D(mid) - D("0.1"), ask=D(mid) + D("0.1"), exchange_s=T0 + second)
+    return Page(query_id="q", kind=QueryKind.BEST_BID_ASK, complete=True, items=(item,), answered_boot_s=BOOT0 + second)
+
+
+def test_one_bad_answer_by_rest_stops_nobody_out_and_the_next_that_agrees_does():
+    """A bid that a thin book lost for an instant: the stop sold down to it."""
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    assert orders(machine.handle(by_rest("75", 2), at(2))) == []
+    assert orders(machine.handle(by_rest("99", 7), at(7))) == []
+    assert orders(machine.handle(by_rest("75", 12), at(12))) == []
+    assert orders(machine.handle(Woke("tick"), at(13))) == []
+    [sale] = orders(machine.handle(by_rest("76", 17), at(17)))
+    assert (sale.reason, sale.limit_price) == ("stop", D("75.14"))
 
 
 def test_without_a_deciding_quote_the_limit_is_the_newest_price_not_the_last_answer_by_rest():
@@ -552,6 +567,17 @@ def test_what_stays_ineligible_is_left_after_its_time():
         assert orders(machine.handle(Woke("tick"), at(step))) == []
     machine.on_quote(quote(100, at(112)), at(112))
     assert orders(machine.handle(Woke("tick"), at(112)))[0].reason == "purge_ineligible"
+
+
+def test_nothing_is_trimmed_for_money_that_one_balance_page_misses():
+    """NAV is lower by it at once, so that caps are; what was sold for a page that erred was sold for nothing."""
+    machine = exits(position(size="4"), quote_unconfirmed_usd=D(-5_000))
+    machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(5_000)), at(1))
+    machine.on_quote(quote(100, at(2)), at(2))
+    assert orders(machine.handle(Woke("tick"), at(2))) == []
+    machine.handle(book(5, positions=(position(size="4"),)), at(4))
+    machine.on_quote(quote(100, at(5)), at(5))
+    assert orders(machine.handle(Woke("tick"), at(5)))[0].reason == "trim", "it was withdrawn"
 
 
 def test_upkeep_waits_while_fills_are_unbooked():
