@@ -130,9 +130,7 @@ def _tiers(config: Composed) -> Iterator[Finding]:
             f"{universe.products_max} products run, the tiers hold {len(seen)}: {', '.join(beyond)} would never be traded",
         )
     for name in ("review_s", "temporary_ban_hours", "quote_age_s_max", "ineligible_grace", "eligible_grace"):
-        value = getattr(universe, name)
-        if value <= 0:
-            yield Finding(f"universe.{name}", f"{value:g} is not above 0")
+        yield from _not_above_zero("universe", name, universe)
     if universe.regime.hold_bars < 1:
         yield Finding("universe.regime.hold_bars", f"{universe.regime.hold_bars} is not at least 1")
     if len(seen) < universe.eligible_min:
@@ -277,10 +275,22 @@ def _pacing(config: Composed) -> Iterator[Finding]:
         )
 
 
+def _not_above_zero(section: str, name: str, settings: object) -> Iterator[Finding]:
+    value = getattr(settings, name)
+    if not value > 0:
+        yield Finding(f"{section}.{name}", f"{value:g} is not above 0")
+
+
 def _sizes(config: Composed) -> Iterator[Finding]:
     sizing, entry = config.risk.sizing, config.symbol.entry
-    if sizing.order_usd_min <= 0:
-        yield Finding("risk.sizing.order_usd_min", f"{sizing.order_usd_min} USD is not above 0")
+    for name in (
+        "order_usd_min",
+        "risk_per_trade_pct",
+        "volatility_reference_pct",
+        "volatility_floor_pct",
+        "depth_multiple",
+    ):
+        yield from _not_above_zero("risk.sizing", name, sizing)
     if sizing.order_usd_min > min(sizing.order_usd_max, entry.notional_usd_max):
         yield Finding(
             "risk.sizing.order_usd_min",
@@ -390,6 +400,8 @@ def _data(config: Composed) -> Iterator[Finding]:
 
 def _exits(config: Composed) -> Iterator[Finding]:
     exits = config.exits
+    for name in ("outlier_pct", "feed_alive_s_max", "rest_age_s_max"):
+        yield from _not_above_zero("exits", name, exits)
     if not 0 < exits.tolerance_bps <= exits.tolerance_bps_max <= 1000:
         yield Finding(
             "exits.tolerance_bps",
@@ -432,6 +444,9 @@ def _health(config: Composed) -> Iterator[Finding]:
 
 
 def _costs(config: Composed) -> Iterator[Finding]:
+    maker, taker = config.costs.maker_rate, config.costs.taker_rate
+    if maker > taker:
+        yield Finding("costs.maker_rate", f"{maker} is above costs.taker_rate {taker}")
     for key, text in cost_problems(config.costs):
         yield Finding(f"costs.{key}", text)
 
