@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal
 
 from attrs import evolve
@@ -214,13 +215,15 @@ def _counters(d: Desk) -> Counters:
 def _loss_streak(d: Desk) -> tuple[int, float | None]:
     """Losing positions in a row, by the time of their last sale, and when the last one was lost."""
     ends: dict[str, float] = {}
+    realised: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
     for close in d.book.closes.values():
+        realised[close.position_id] += close.realised_usd
         ends[close.position_id] = max(close.at_s, ends.get(close.position_id, 0.0))
     streak, last = 0, None
     for position_id, at_s in sorted(ends.items(), key=lambda one: one[1]):
         position = d.book.positions.get(position_id)
-        if position is None or not position.outcome:
-            continue
+        if position is None or not position.outcome or realised[position_id] == ZERO:
+            continue  # neither won nor lost: coins that left by another hand
         lost = position.outcome != "win"
         streak = streak + 1 if lost else 0
         last = at_s if lost else last

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from tests.oms.host import D, Host, approval, exit_order, fill, listing, outcome, page_of, update
-from tests.oms.talk import quiet_venue, unknown_entry
+from tests.oms.talk import USD, quiet_venue, unknown_entry
 from trading.machine import PeerRestarted
 from trading.messages.book import BookSnapshot
 from trading.messages.control import (
@@ -132,6 +132,19 @@ def test_a_streak_is_of_losses_in_a_row_and_a_win_ends_it() -> None:
         host.boot_s += 8_000.0
         host.run(1.0)
     assert streaks == [1, 2, 0, 1]
+
+
+def test_coins_that_a_person_sold_by_hand_neither_lengthen_nor_end_a_streak_of_losses() -> None:
+    host = Host().active()
+    host.bought()
+    sold(host, "90", reason="stop")
+    assert host.book.counters.loss_streak == 1
+    host.boot_s += 8_000.0
+    host.run(1.0)
+    host.bought(venue_order_id="v2", n=2)
+    host.run(45.0, answer=quiet_venue(host, USD))
+    assert not [one for one in host.book.positions if one.seen_size], "its coins left by another hand"
+    assert host.book.counters.loss_streak == 1
 
 
 def test_a_position_that_is_left_but_for_dust_is_over_with_its_outcome() -> None:
