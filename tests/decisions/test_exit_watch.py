@@ -1,0 +1,89 @@
+"""What exits remember of a position over minutes: outages, refusals, ineligibility."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from tests.decisions.build import T0, D, at, book, position, quote, sends, universe_of
+from tests.decisions.test_exits import by_rest, exits, orders, slide
+from trading.exits import ExitsMachine
+from trading.exits_settings import ExitsSettings, UpkeepSettings
+from trading.machine import Woke
+from trading.messages.control import Condition, LatchSnapshot
+
+
+def blind_words(machine: ExitsMachine, seconds: float) -> list[bool]:
+    told = sends(machine.handle(Woke("tick"), at(seconds)), Condition, "alerts")
+    return [one.active for one in told if one.fingerprint == "exits:no_price:BTC-USD"]
+
+
+def test_a_product_that_rest_answers_for_is_not_without_a_price_until_a_minute_after_the_last_answer():
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    for second in range(2, 200, 5):
+        assert blind_words(machine, second) == []
+        machine.handle(by_rest("100", second + 0.1), at(second + 0.1))
+    assert blind_words(machine, 197.1 + 59) == []
+    assert blind_words(machine, 197.1 + 60.1) == [True]
+    machine.handle(by_rest("100", 260), at(260))
+    assert blind_words(machine, 261) == [False], "one answer ends it"
+
+
+def test_the_maximum_hold_ends_at_its_quote_and_waits_for_no_tick():
+    machine = exits(position(hold_until_s=T0 + 50))
+    assert orders(machine.on_quote(quote(100, at(49.9)), at(49.9))) == []
+    assert orders(machine.on_quote(quote(100, at(50)), at(50)))[0].reason == "max_hold"
+
+
+def test_refusals_in_a_row_are_counted_anew_after_an_exit_that_worked():
+    machine = exits()
+    slide(machine, [97, 95, 93])
+    second = 10.0
+    waits = []
+    for n, ended in enumerate(["rejected:x", "rejected:x", "canceled", "rejected:x"], 1):
+        machine.handle(
+            book(n * 2, positions=(position(exit_n=n, exits_open_size=D("0.1"), leaving="stop"),)), at(second)
+        )
+        machine.handle(
+            book(n * 2 + 1, positions=(position(exit_n=n, last_exit_ended=ended, leaving="stop"),)), at(second)
+        )
+        waited = 0.0
+        while not orders(machine.on_quote(quote(93, at(second + waited)), at(second + waited))):
+            waited = round(waited + 0.1, 1)
+        waits.append(waited)
+        second += 20.0
+    assert waits == [1.0, 2.0, 0.2, 1.0]
+
+
+def ineligible_for(machine: ExitsMachine, *seconds: float) -> list[str]:
+    found = []
+    for second in seconds:
+        machine.on_quote(quote(100, at(second)), at(second))
+        found += [one.reason for one in orders(machine.handle(Woke("tick"), at(second)))]
+    return found
+
+
+def test_what_is_being_left_wholly_is_not_trimmed_to_its_cap_instead():
+    machine = exits(position(size="6", leaving="operator"), price=100.0)
+    machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(10_000)), at(1))
+    found = []
+    for second in (2, 3, 4):
+        found += orders(machine.on_quote(quote(100, at(second)), at(second)))
+        found += orders(machine.handle(Woke("tick"), at(second)))
+    assert {(one.reason, one.base_size) for one in found} == {("operator", D(6))}
+
+
+def test_a_product_that_no_tier_holds_any_more_is_left_like_an_ineligible_one():
+    machine = exits(settings=ExitsSettings(upkeep=UpkeepSettings(purge_after_s=100.0, spacing_s=10.0)))
+    machine.handle(universe_of(("ETH-USD",)), at(1))
+    assert ineligible_for(machine, 60, 99) == []
+    assert ineligible_for(machine, 112) == ["purge_ineligible"]
+
+
+def test_a_product_that_is_eligible_again_begins_its_time_anew():
+    machine = exits(settings=ExitsSettings(upkeep=UpkeepSettings(purge_after_s=100.0, spacing_s=10.0)))
+    gone = universe_of(("BTC-USD",), eligible=False, reason="volume_low")
+    for n, (second, snapshot) in enumerate(((1, gone), (60, universe_of(("BTC-USD",))), (70, gone)), 1):
+        machine.handle(evolve(snapshot, n=n), at(second))
+    assert ineligible_for(machine, 112, 165) == []
+    assert ineligible_for(machine, 176) == ["purge_ineligible"]
