@@ -11,7 +11,8 @@ Readings it listens to, each second in `Measured` (names as their owners send th
     exchange     entries_closed, from the catalog's snapshot (1 when the exchange's status stops entries)
 
 Only health_monitor opens and closes breakers; a breaker blocks entries and nothing else, exits go on. It also reads the
-supervisors' tree: a core role that is down, parked or deaf opens `supervision`.
+supervisors' tree: a core role that is down, parked or deaf opens `supervision`, one that dies again and again `restart_storm`; what
+parks (a symbol, the console, alerts) closes no entries.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from trading.values import derived_id
 TICK_S = 0.5
 CORE = ("kill_switch", "gateway", "oms", "exits", "risk", "universe", "catalog", "market_feed", "user_feed")
 RUNNING = ("running", "up", "ready")
+WINDOW_S = 600.0
 TOLD_AFTER_S = 2.0
 """A breaker denies from the moment it opens; people hear of one that stays open, not of the first second of every run."""
 
@@ -122,7 +124,7 @@ def breaker_rules(settings: HealthMonitorSettings) -> tuple[BreakerRule, ...]:
         row("empty_universe", "universe", "eligible_missing", (1.0, 0.0), "too few products are eligible", required=False, hold_s=5.0),
         row("exchange_status", "exchange", "entries_closed", (1.0, 0.0), "the exchange's status stops entries", required=False, hold_s=0.0),  # catalog holds
         row("supervision", "tree", "core_down", (1.0, 0.0), "a core role is down or deaf", required=settings.tree_needed, hold_s=0.0),
-        row("restart_storm", "tree", "restarts_600s", settings.restarts_600s, "roles restart again and again", required=False),
+        row("restart_storm", "tree", "restarts_600s", settings.restarts_600s, "a core role restarts again and again", required=False),
     )  # fmt: skip
     return tuple(rule for rule in rows if rule.code not in settings.off)
 
@@ -149,9 +151,28 @@ class Rate:
         if last is not None and value != last:
             self._rises.append((boot_s, value - last if value > last else value))
         self._last = value
-        while self._rises and self._rises[0][0] < boot_s - 600.0:
+        while self._rises and self._rises[0][0] < boot_s - WINDOW_S:
             self._rises.popleft()
         return sum(rise for _, rise in self._rises)
+
+
+class Lives:
+    """A role's restarts of the last 600 s, by the incarnations that the tree shows."""
+
+    __slots__ = ("_last", "_times")
+
+    def __init__(self) -> None:
+        self._last: Incarnation | None = None
+        self._times: deque[float] = deque()
+
+    def add(self, boot_s: float, life: Incarnation | None) -> int:
+        if life is not None and life != self._last:
+            if self._last is not None:
+                self._times.append(boot_s)
+            self._last = life
+        while self._times and self._times[0] < boot_s - WINDOW_S:
+            self._times.popleft()
+        return len(self._times)
 
 
 class HealthMonitorMachine(QuietMachine):
@@ -164,7 +185,7 @@ class HealthMonitorMachine(QuietMachine):
         self._states = tuple(BreakerState(rule, measured=not rule.required) for rule in breaker_rules(settings))
         self._heard: dict[str, Heard] = {}
         self._reconnects = Rate()
-        self._restarts: dict[str, Rate] = {}
+        self._lives: dict[str, Lives] = {}
         self._publisher = Publisher(self.role, fast=("risk",), jitter=jitter)
         self._board = ConditionBoard()
         self._pace = Pace(jitter, self.role, "tick", TICK_S)
@@ -217,12 +238,11 @@ class HealthMonitorMachine(QuietMachine):
 
     def _tree(self, tree: TreeState, now: Instant) -> Effects:
         starting = now.boot_s < self._started_boot_s + self._settings.start_s
-        bad = [] if starting else [child for child in tree.children if child.role in CORE and self._down(child)]
-        restarts = 0.0
-        for child in tree.children:
-            rate = self._restarts.setdefault(child.role, Rate())
-            restarts = max(restarts, rate.add(now.boot_s, float(child.restarts)))
-        readings = {"core_down": float(len(bad)), "restarts_600s": restarts}
+        core = [child for child in tree.children if child.role in CORE]
+        bad = [] if starting else [child for child in core if self._down(child)]
+        lives = (self._lives.setdefault(child.role, Lives()).add(now.boot_s, child.incarnation) for child in core)
+        restarts = max(lives, default=0)
+        readings = {"core_down": float(len(bad)), "restarts_600s": float(restarts)}
         self._heard["tree"] = Heard(readings, now.boot_s, (0, 0))
         return self._apply(now, "tree")
 

@@ -185,6 +185,29 @@ def test_a_core_role_that_is_down_or_deaf_opens_supervision(bad, opens):
     assert state(machine, "supervision").open is opens
 
 
+def lives(machine: HealthMonitorMachine, role: str, seconds, window_s: float = 60.0) -> list[bool]:
+    """The tree once a second for 200 s, while `role` is restarted at `seconds`; whether the breaker was open."""
+    found = []
+    for second in range(200):
+        counter = 1 + sum(1 for at_s in seconds if at_s <= second)
+        in_window = sum(1 for at_s in seconds if second - window_s < at_s <= second)
+        row = child(role, incarnation=(1, counter), restarts=in_window)
+        machine.handle(TreeState(children=(row,), taken_boot_s=0.0), at(second))
+        found.append(state(machine, "restart_storm").open)
+    return found
+
+
+def test_restarts_that_leave_their_supervisors_window_are_no_new_ones():
+    """The tree tells how many lie in the window: three that left it one by one counted as six, and closed entries for ten minutes."""
+    assert not any(lives(monitor(), "oms", (20, 30, 40)))
+    opened = lives(monitor(), "oms", (20, 30, 40, 50, 150))
+    assert opened.index(True) == 150
+
+
+def test_a_symbol_that_dies_again_and_again_closes_entries_of_no_other():
+    assert not any(lives(monitor(), "symbol:DOGE-USD", range(10, 200, 10)))
+
+
 def test_a_breaker_configured_to_kill_engages_the_kill_switch_once():
     machine = monitor(HealthMonitorSettings(kill_on=("rejection_burst",)))
     effects = tell(machine, "gateway", 1, rejects_600s=5.0)
