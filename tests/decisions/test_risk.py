@@ -214,6 +214,50 @@ def test_the_quote_speaks_against_an_entry(quoted, code):
     assert answer.values, "measured values stand beside the code"
 
 
+def test_the_configurations_spread_binds_where_it_is_narrower_than_the_tiers():
+    w = world(settings=RiskSettings(spread_bps_max=5.0))
+    w.quotes(at(0.1), spread_bps=8.0)
+    answer = w.judge(now=at(0.1))
+    assert code_of(answer) == "spread_too_wide"
+    assert dict(answer.values)["limit_bps"] == "5"
+
+
+def test_a_ban_that_has_ended_denies_nothing_though_its_row_still_stands():
+    w = world()
+    w.book = book(cooldowns=(cooldown(kind="ban", left_s=5.0, reason="team_rug"),))
+    for seconds, code in ((4.9, "red_flag"), (5.1, None)):
+        w.hear(at(seconds))
+        answer = w.judge(proposal(now=at(seconds), proposal_id=f"p{seconds}"), at(seconds))
+        assert getattr(answer, "code", None) == code
+
+
+def test_losses_below_a_streak_pause_nothing():
+    w = world()
+    for losses, code in ((2, None), (3, "loss_cooldown")):
+        w = world()
+        w.book = book(counters=Counters(loss_streak=losses, last_loss_s=T0 - 60))
+        w.hear()
+        assert getattr(w.judge(), "code", None) == code
+
+
+def test_an_exchange_that_clamps_halves_the_size():
+    whole = world().judge().base_size
+    w = world()
+    w.catalog = evolve(w.catalog, n=2, size_multiplier=0.5)
+    w.hear()
+    assert w.judge().base_size == pytest.approx(whole / 2, rel=D("1e-6"))
+
+
+@pytest.mark.parametrize("side", ["depth_bid_usd", "depth_ask_usd"])
+def test_the_order_is_a_tenth_of_the_thinner_side_at_most(side):
+    tiers = {name: evolve(tier, depth_usd_min=0.0) for name, tier in default_tiers().items()}
+    w = world(tiers=tiers)
+    w.machine.on_quote(evolve(quote(100, at(0.1)), **{side: 500.0}), at(0.1))
+    answer = w.judge(now=at(0.1))
+    assert D(49) < answer.base_size * answer.limit_price <= D(50)
+    assert dict(answer.caps.multipliers)["bound_by"] == "depth"
+
+
 def test_a_limit_far_above_the_ask_is_outside_the_slippage_budget():
     assert code_of(world().judge(proposal(limit="101"))) == "slippage_budget"
 

@@ -15,7 +15,7 @@ from trading.dead_zones import dead_zones
 from trading.denied import Denied
 from trading.messages.book import Foreign
 from trading.messages.decisions import CapNumbers
-from trading.risk_settings import RiskSettings
+from trading.risk_settings import CapSettings, RiskSettings
 from trading.sizing import Sized, SizingInputs, SizingSettings, size, wish_usd
 from trading.strategies.registry import StrategySettings
 from trading.tiers import default_themes, default_tiers
@@ -294,3 +294,25 @@ def test_dead_zones_name_the_tier_the_limit_and_both_numbers():
     assert dead_zones(D(10_000), RiskSettings(), default_tiers(), strategies, default_themes()) == ()
     strict = evolve(RiskSettings(), sizing=SizingSettings(bump_to_min=False))
     assert "least conviction" in dead_zones(D(255), strict, default_tiers(), strategies, default_themes())[0].bound_by
+
+
+def zones_of(**changes) -> list[tuple[str, str]]:
+    """(tier, what binds) at a NAV of 1,000 USD, where nothing binds by default."""
+    given = {
+        "risk": RiskSettings(),
+        "strategies": {"price_move": StrategySettings(enabled=True, budget_pct=D(15))},
+    } | changes
+    found = dead_zones(D(1_000), given["risk"], default_tiers(), given["strategies"], default_themes())
+    return [(zone.tier, zone.bound_by) for zone in found]
+
+
+def test_a_dead_zone_looks_at_the_themes_of_its_products_and_at_the_largest_budget():
+    assert zones_of() == []
+    themes = {"LAYER1": D("0.4"), "LAYER2": D(6), "DEFI": D("0.4"), "MEME": D("0.4"), "OTHER": D("0.6")}
+    narrow = RiskSettings(caps=CapSettings(theme_pct=themes))
+    assert zones_of(risk=narrow) == [("T1", "risk.caps.theme_pct")], "T2 has products without a theme, and those 6 USD"
+    small = {
+        "price_move": StrategySettings(enabled=True, budget_pct=D("0.4")),
+        "momentum": StrategySettings(budget_pct=D(9)),
+    }
+    assert zones_of(strategies=small) == [("T1", "the strategies' budgets"), ("T2", "the strategies' budgets")]

@@ -12,7 +12,7 @@ import pytest
 from tests.decisions.build import T0, D, at, bar, book, catalog_of, quote, sends, universe_of
 from tests.decisions.test_symbol import last_code
 from trading.candles import Candles
-from trading.conviction import conviction_of
+from trading.conviction import boosts_of, conviction_of
 from trading.data_guards import DataGuardSettings
 from trading.messages.decisions import Proposal
 from trading.strategies import interface
@@ -125,6 +125,15 @@ def test_a_signal_is_believed_more_in_a_bull_market_and_less_in_chop():
         name: conviction_of(signal, 1.0, 0.0, ConvictionSettings(), regime=name) for name in ("bull", "chop", "bear")
     }
     assert found == pytest.approx({"bull": 0.525, "chop": 0.48, "bear": 0.51})
+
+
+def test_only_the_first_tier_is_believed_more_for_being_it():
+    view = MarketView("BTC-USD", TriggerSettings(), (60, 300, 3600))
+    settings = ConvictionSettings()
+    found = {}
+    for view.tier in ("T1", "T2", "T3"):
+        found[view.tier] = boosts_of(view, settings)
+    assert found == {"T1": 0.02, "T2": 0.0, "T3": 0.0}
 
 
 def test_mean_reversion_needs_distance_and_a_quiet_regime():

@@ -26,7 +26,7 @@ from tests.decisions.build import (
     sends,
     universe_of,
 )
-from trading.entries import TakerCost, entry_price
+from trading.entries import EntryPrice, TakerCost, entry_price, requote_of
 from trading.machine import PeerRestarted, Wake, Woke
 from trading.messages.decisions import ExitAdvice, Proposal, Verdict
 from trading.messages.orders import Fees
@@ -396,6 +396,20 @@ def test_a_marketable_entry_crosses_the_spread_within_its_tolerance():
     one = sends(rise(symbol(settings)), Proposal)[0]
     assert not one.post_only
     assert D("1") < one.limit_price / D("101.5") < D("1.003")
+
+
+def test_each_requote_may_chase_by_as_much_again_and_no_further():
+    parent = sends(rise(symbol()), Proposal)[0]
+    entry = EntrySettings(chase_bps_max=50.0)
+    for requote, share in ((0, "1.005"), (1, "1.01")):
+        ended = entry_order(requote=requote, ended="canceled", plan_id=parent.plan_id)
+        at_most = parent.limit_price * D(share)
+        made = [
+            requote_of(parent, ended, EntryPrice(limit, post_only=True), quote(102, at(30)), at(30), entry=entry)
+            for limit in (at_most, at_most + D("0.01"))
+        ]
+        assert made[0] is not None and made[0].requote == requote + 1
+        assert made[1] is None, "the price ran away"
 
 
 def test_new_strategies_are_off_until_named():

@@ -126,6 +126,16 @@ def test_the_jitter_of_the_configuration_reaches_every_machine(tmp_path):
         assert set(found) == {plan.jitter()}, actor
 
 
+def test_two_verdicts_within_a_second_are_one_record_and_the_second_comes_when_it_still_stands():
+    log = CodeLog("BTC-USD")
+    recorded = [
+        [note["code"] for note in notes(log.no_trade(code, at(second)))]
+        for code, second in (("a", 0.0), ("b", 0.5), ("b", 0.9), ("b", 1.0))
+    ]
+    assert recorded == [["a"], [], [], ["b"]]
+    assert log.counts() == {"a": 1, "b": 3}
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.floats(0.0, 2.0)), max_size=200))
 def test_every_evaluation_is_counted_and_few_are_recorded(steps):
