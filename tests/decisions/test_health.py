@@ -132,6 +132,20 @@ def test_a_silent_source_is_unmeasured_again():
     assert state(machine, "data_staleness").open
 
 
+def test_silence_is_no_time_in_which_an_open_breaker_was_well():
+    machine = monitor()
+    tell(machine, "gateway", 1, errors_in_a_row=3.0)
+    for second in range(2, 20):
+        tell(machine, "gateway", second)
+    for second in range(20, 40):
+        machine.handle(Woke("tick"), at(second))
+    for second in range(40, 70):
+        tell(machine, "gateway", second)
+        assert state(machine, "api_health").open, second
+    tell(machine, "gateway", 70)
+    assert not state(machine, "api_health").open
+
+
 def test_an_older_incarnation_is_not_believed():
     machine = monitor()
     tell(machine, "gateway", 1, inc=(1, 5))
@@ -150,6 +164,15 @@ def test_flapping_feeds_open_a_breaker_across_restarts_of_the_feed():
     for second, reconnects, inc in ((1, 2.0, (1, 1)), (60, 4.0, (1, 1)), (120, 1.0, (1, 2)), (180, 3.0, (1, 2))):
         tell(machine, "market_feed", second, inc=inc, reconnects=reconnects)
     assert state(machine, "feed_flaps").open
+
+
+def test_reconnects_of_ten_minutes_ago_are_forgotten():
+    machine = monitor()
+    for second, reconnects in ((1, 4.0), (602, 8.0)):
+        tell(machine, "market_feed", second, reconnects=reconnects)
+        assert not state(machine, "feed_flaps").open
+    tell(machine, "market_feed", 603, reconnects=10.0)
+    assert state(machine, "feed_flaps").open, "six within ten minutes"
 
 
 def test_exchange_status_comes_from_the_catalog():
@@ -216,6 +239,15 @@ def test_a_breaker_configured_to_kill_engages_the_kill_switch_once():
     assert len(engaged) == 1
     assert engaged[0].source == "breaker"
     assert machine._snapshot().kill_wanted
+
+
+def test_a_breaker_that_opens_again_engages_the_kill_switch_again():
+    """A person re-armed in between; the same command twice would be taken for a repeat."""
+    machine = monitor(HealthMonitorSettings(kill_on=("rejection_burst",), hold_s=1.0))
+    engaged = []
+    for second, rejects in ((1, 5.0), (2, 0.0), (3, 0.0), (4, 0.0), (5, 5.0)):
+        engaged += sends(tell(machine, "gateway", second, rejects_600s=rejects), Engage, "kill_switch")
+    assert len({one.command_id for one in engaged}) == 2
 
 
 def test_a_breaker_may_be_off():

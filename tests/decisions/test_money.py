@@ -34,6 +34,17 @@ from trading.values import utc_seconds
 usd = st.decimals(min_value=1, max_value=1_000_000, places=2)
 
 
+def test_a_quiet_products_mark_lives_as_long_as_its_connection():
+    w = RiskWorld()
+    w.book = book(positions=(position("DOGE-USD", "20"),))
+    w.hear()
+    for seconds, alive, nav in ((100.0, True, D(12_000)), (161.0, False, None)):
+        now = at(seconds)
+        w.machine.on_quote(quote(100, now, product_id="DOGE-USD", age_s=seconds, alive=alive), now)
+        w.machine._money.value(w.book, now)
+        assert w.machine._money.nav_usd == nav
+
+
 @settings(deadline=None)
 @given(
     nav=usd,

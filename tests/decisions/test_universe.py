@@ -130,6 +130,17 @@ def test_looks_out_of_turn_do_not_use_up_the_grace():
     assert entry(machine).eligible
 
 
+def test_the_quick_looks_at_a_start_do_not_use_up_the_grace():
+    """One product is not listed yet, so that all are looked at each half second."""
+    machine = UniverseMachine(settings=small(), me=ME)
+    machine.recover({}, at())
+    machine.handle(catalog_of(NAMES, at()), at())
+    look(machine, 0.5)
+    for n in range(2, 20):
+        look(machine, n / 2, only="BTC-USD", spread_bps=90.0)
+        assert entry(machine).eligible
+
+
 def test_a_product_that_the_venue_does_not_list_is_decided_after_some_patience():
     machine = UniverseMachine(settings=small(), me=ME)
     machine.recover({}, at())
