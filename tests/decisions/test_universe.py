@@ -557,3 +557,13 @@ def test_the_regime_multiplies_sizes_by_one_table():
     assert machine._snapshot().regime == "crash"
     assert all(one.size_multiplier == 0.0 for one in machine._snapshot().entries)
     assert D(str(RegimeSettings().multiplier["bull"])) == D("1.2")
+
+
+def test_a_configured_ban_is_sent_again_to_a_new_oms_unless_the_book_has_it():
+    machine = UniverseMachine(settings=small(flags={"SOL-USD": "team_rug"}), me=ME)
+    [first] = sends(machine.recover({}, at()), OperatorOrder, "oms")
+    assert sends(look(machine, 1), OperatorOrder, "oms") == [], "once"
+    [again] = sends(machine.handle(PeerRestarted("oms"), at(2)), OperatorOrder, "oms")
+    assert again.command_id == first.command_id
+    machine.handle(book(cooldowns=(cooldown("SOL-USD", "ban", left_s=600.0),)), at(3))
+    assert sends(machine.handle(PeerRestarted("oms"), at(4)), OperatorOrder, "oms") == []
