@@ -567,3 +567,20 @@ def test_a_configured_ban_is_sent_again_to_a_new_oms_unless_the_book_has_it():
     assert again.command_id == first.command_id
     machine.handle(book(cooldowns=(cooldown("SOL-USD", "ban", left_s=600.0),)), at(3))
     assert sends(machine.handle(PeerRestarted("oms"), at(4)), OperatorOrder, "oms") == []
+
+
+def test_what_was_eligible_before_a_restart_is_not_without_metadata():
+    remembered = {"universe_eligibility": {"BTC-USD": {"eligible": True, "reason": "", "changed_s": T0}}}
+    machine = UniverseMachine(settings=small(), me=ME)
+    machine.recover(remembered, at())
+    assert entry(machine).eligible
+    machine.handle(Woke("review"), at(0.5))
+    assert (entry(machine).eligible, entry(machine).reason) == (False, "metadata_missing")
+
+
+def test_dust_keeps_no_symbol_running():
+    machine = universe()
+    for dust, wanted in ((True, False), (False, True)):
+        held = position("AVAX-USD", dust=dust)
+        told = sends(machine.handle(book(positions=(held,)), at(2)), ProductsWanted, "symbols")
+        assert ("AVAX-USD" in (told[-1].products if told else ())) is wanted
