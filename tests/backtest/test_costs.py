@@ -9,6 +9,7 @@ from attrs import evolve
 
 from config.schema import load_config
 from simulation.backtest.world import BacktestWorld
+from trading.costs import CostSettings
 from trading.messages.orders import OrderBody, OrderStyle, OutcomeKind, PlaceOrder
 from trading.values import Purpose, Side
 
@@ -74,3 +75,10 @@ def test_no_more_than_the_depth_is_filled_at_one_moment(world) -> None:
     place(world, "large", Side.BUY, "4000", "250", post_only=False)
     ((_, filled),) = fills(world)
     assert float(filled) * MID == pytest.approx(depth_usd, rel=0.01)
+
+
+def test_the_impact_of_a_size_has_an_end_and_a_tier_without_a_row_costs_what_the_dearest_does() -> None:
+    costs = CostSettings()
+    assert costs.slippage_bps("T1", 1e9) == pytest.approx(12.0)
+    assert costs.slippage_bps("T1", 1.0) == costs.slippage_bps("T1", 0.0) == 10.0
+    assert costs.of("T9") == costs.of("T3")

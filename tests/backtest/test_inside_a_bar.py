@@ -54,3 +54,8 @@ def test_the_steps_of_a_walked_line_stay_well_inside_what_exits_would_doubt() ->
     assert {70.0, 110.0} <= {round(price, 9) for price in prices}
     assert max(abs(after / before - 1) for before, after in pairwise(prices)) < doubted / 5
     assert len(points(bar, held=True, step_share=0.0)) == 3 * POINTS_MAX, "no step at all is no endless walk"
+
+
+def test_each_line_of_a_flat_bar_is_looked_at_thrice_so_that_a_gap_before_it_is_confirmed() -> None:
+    bar = Bar("BTC-USD", 60, 0, 100.0, 100.0, 100.0, 100.0, 1.0)
+    assert points(bar, held=True, step_share=0.005) == pytest.approx([60 * n / 9 for n in range(1, 10)])

@@ -80,6 +80,7 @@ def test_the_summary_says_what_the_formulas_say() -> None:
     assert figures["profit_factor"] == 2.0
     assert figures["expectancy_usd"] == "2.500000"
     assert figures["return"] == 0.0094
+    assert figures["turnover"] == round(100 / 1004.7, 6), "of the mean equity"
     assert figures["rejects"] == {"theme_cap": 2}
     assert figures["per_exit_reason"]["stop"]["trades"] == 1
 

@@ -270,6 +270,17 @@ def test_a_fall_in_price_is_a_drawdown_even_while_a_withdrawal_is_not_sure_yet()
     assert [latch.code for latch in w.machine._money.latches] == ["max_drawdown"]
 
 
+def test_a_dead_zone_ends_when_nav_has_grown():
+    w = RiskWorld()
+    told = {}
+    for n, cash in enumerate(("100", "105", "10000"), 1):
+        w.book = book(n, cash=cash)
+        w.hear(at(n))
+        found = sends(w.say(Woke("tick"), at(n + 0.1)), Condition, "alerts")
+        told[cash] = {one.active for one in found if one.fingerprint.startswith("risk:dead_zone")}
+    assert told == {"100": {True}, "105": set(), "10000": {False}}
+
+
 def test_the_mark_is_saved_when_it_matters_and_not_each_tick():
     w = RiskWorld()
     for step in range(50):

@@ -571,6 +571,13 @@ def test_an_approval_nobody_answered_is_denied_when_a_later_book_does_not_list_i
     assert code_of(answer) == "permission_expired"
 
 
+def test_an_approval_is_denied_two_seconds_after_its_deadline_even_when_oms_says_nothing_at_all():
+    w = world()
+    assert isinstance(w.judge(), Approved)
+    assert said(w.say(Woke("tick"), at(3.9))) is None
+    assert code_of(said(w.say(Woke("tick"), at(4.1)))) == "permission_expired"
+
+
 def test_a_refusal_of_oms_denies_and_tells_a_person():
     w = world()
     answer = w.judge()

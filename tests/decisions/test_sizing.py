@@ -108,6 +108,14 @@ def test_a_small_wish_is_raised_to_the_minimum_only_where_every_limit_takes_it()
     assert size(evolve(small, room_usd=D(0)), SizingSettings()).code == "no_capacity"
 
 
+def test_the_venues_own_smallest_and_largest_orders_bind():
+    coarse = evolve(inputs().product, base_size_min=D("0.2"))
+    small = size(inputs(nav_usd=D(100), product=coarse), SizingSettings())
+    assert small.notional_usd >= D(20) / (1 - D("0.006")), "0.2 at 100, after fee"
+    narrow = evolve(inputs().product, quote_size_max=D(50))
+    assert size(inputs(product=narrow), SizingSettings()).notional_usd == D(50)
+
+
 def test_a_zero_multiplier_sizes_nothing():
     assert size(inputs(multiplier=ZERO), SizingSettings()).code == "non_positive_request"
 

@@ -163,9 +163,39 @@ def test_a_reversal_needs_three_of_its_four_signs():
     assert reversal.evaluate(view) is not None
     view.set_regime("crash", relaxed=False)
     assert reversal.evaluate(view) is None
+    young = reversal_view()
+    young.move.restart()
+    for n in range(47):
+        young.move.update(n * 300, 90.0, 90.1, 89.9, 90.0, 10.0)
+    young.move.update(47 * 300, 94.0, 94.0, 93.8, 94.0, 20.0)
+    assert confirmations(young), "48 bars are four hours"
+    young.move.count = 47
+    assert confirmations(young) == ()
     bare = reversal_view()
     bare.move.restart()
     assert reversal.evaluate(bare) is None, "no five-minute bars, no confirmation"
+
+
+def test_a_rising_trend_makes_a_reversal_believed_more():
+    found = {}
+    for slope in (-10.0, 10.0):
+        view = reversal_view()
+        view.triggers = TriggerSettings(trend_slope_pct_per_h=slope)
+        found[slope] = reversal.evaluate(view).confidence
+    assert found[-10.0] - found[10.0] == pytest.approx(0.1)
+
+
+def test_the_hour_is_measured_by_five_minute_bars_while_the_minutes_do_not_reach_back():
+    """After a start there may be twenty minutes of minutes, and days of five-minute bars."""
+    view = MarketView("BTC-USD", TriggerSettings(), (60, 300, 3600))
+    for n in range(288):
+        view.move.update(n * 300, 100.0, 100.0, 100.0, 100.0, 10.0)
+    end_s = 288 * 300
+    for n in range(20):
+        view.fine.update(end_s - (20 - n) * 60, 103.0, 103.0, 103.0, 103.0, 6.0)
+    view.price = 103.2
+    found = price_move.evaluate(view)
+    assert found is not None and found.change_pct == pytest.approx(3.2)
 
 
 @pytest.mark.parametrize(("close", "fires"), [(92.2, False), (92.4, True), (96.6, True), (96.8, False)])

@@ -245,6 +245,7 @@ def test_an_unanswered_proposal_is_repeated_and_given_up_after_its_time():
     decided = one.decided_boot_s - BOOT0
     assert sends(machine.handle(Woke("proposal"), at(decided + 0.5)), Proposal) == [one]
     assert sends(machine.handle(PeerRestarted("risk"), at(decided + 0.6)), Proposal) == [one]
+    assert sends(machine.handle(Woke("proposal"), at(decided + 2.9)), Proposal) == [one], "the answer may be on its way"
     effects = machine.handle(Woke("proposal"), at(decided + 3.1))
     assert sends(effects, Proposal) == []
     assert last_code(machine) == "no_verdict"
