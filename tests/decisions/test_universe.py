@@ -198,6 +198,26 @@ def test_a_quote_of_a_minute_ago_makes_nothing_eligible():
     assert found.reason == "quote_stale"
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"alive_boot_s": BOOT0}, "quote_stale"),
+        ({"bid": D("100.02")}, "quote_missing"),
+        ({"bid": D("100.01")}, "quote_missing"),
+        ({"bid": D(0)}, "quote_missing"),
+    ],
+    ids=["quiet on a living connection", "dead", "crossed", "locked", "no bid"],
+)
+def test_a_quiet_product_stays_eligible_and_a_broken_book_does_not(changes, reason):
+    now = at(100)
+    quiet = evolve(quote(100, now, volume=1e6, age_s=100.0), **changes)
+    found = look_at(
+        product(), quiet, default_tiers()["T1"], now, UniverseSettings(), volume_factor=1.0, was_eligible=True
+    )
+    assert found.reason == reason
+
+
 def test_one_good_look_begins_the_grace_anew():
     machine = universe()
     for n, spread in enumerate([90.0] * 4 + [2.0] + [90.0] * 4, 1):
