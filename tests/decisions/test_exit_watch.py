@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
 from tests.decisions.build import T0, D, at, book, position, quote, sends, universe_of
@@ -61,6 +62,17 @@ def ineligible_for(machine: ExitsMachine, *seconds: float) -> list[str]:
         machine.on_quote(quote(100, at(second)), at(second))
         found += [one.reason for one in orders(machine.handle(Woke("tick"), at(second)))]
     return found
+
+
+@pytest.mark.parametrize(
+    ("reason", "goes"), [("stop", False), ("target", False), ("operator", True), ("max_hold", True)]
+)
+def test_without_a_price_only_a_person_and_the_maximum_hold_sell_at_the_newest_there_was(reason, goes):
+    """A stop of half a minute ago may be no stop any more, and its limit is as old."""
+    machine = exits(position(leaving=reason))
+    machine.handle(book(2, positions=(position(exit_n=1, last_exit_ended="canceled", leaving=reason),)), at(1))
+    found = [one for second in (30, 31, 32) for one in orders(machine.handle(Woke("tick"), at(second)))]
+    assert bool(found) is goes
 
 
 def test_what_is_being_left_wholly_is_not_trimmed_to_its_cap_instead():
