@@ -270,6 +270,18 @@ def test_a_fall_in_price_is_a_drawdown_even_while_a_withdrawal_is_not_sure_yet()
     assert [latch.code for latch in w.machine._money.latches] == ["max_drawdown"]
 
 
+def test_a_loss_is_latched_on_a_trusted_clock_and_a_re_arming_of_the_drawdown_leaves_it():
+    """By an untrusted one it may be of another day."""
+    w = RiskWorld()
+    w.book = book(counters=Counters(realised=((T0, D(-400)),)))
+    w.hear(at(1, trusted=False))
+    assert w.machine._money.latches == ()
+    w.hear(at(2))
+    assert [latch.code for latch in w.machine._money.latches] == ["daily_stop"]
+    w.say(Rearm(command_id="r", name="ann", cause="I saw it"), at(3))
+    assert [latch.code for latch in w.machine._money.latches] == ["daily_stop"]
+
+
 def test_a_dead_zone_ends_when_nav_has_grown():
     w = RiskWorld()
     told = {}
