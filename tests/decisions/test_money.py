@@ -247,6 +247,7 @@ def test_an_adoption_is_a_deposit_only_where_foreign_coins_did_not_count_before(
     coins = Foreign(currency="DOGE", size=D(20))
     w.book = book(cash="8000", foreign=(coins,))
     w.hear()
+    assert w.machine._money.nav_usd == (10_000 if count_foreign else 8_000)
     w.book = book(2, cash="8000", positions=(position("DOGE-USD", "20"),), adopted_usd=D(2000))
     w.hear(at(0.2))
     money = w.machine._money
@@ -280,6 +281,32 @@ def test_a_loss_is_latched_on_a_trusted_clock_and_a_re_arming_of_the_drawdown_le
     assert [latch.code for latch in w.machine._money.latches] == ["daily_stop"]
     w.say(Rearm(command_id="r", name="ann", cause="I saw it"), at(3))
     assert [latch.code for latch in w.machine._money.latches] == ["daily_stop"]
+
+
+@pytest.mark.parametrize("bid", ["100.02", "100.01", "0"], ids=["crossed", "locked", "no bid"])
+def test_a_broken_book_sets_no_mark(bid):
+    w = RiskWorld()
+    w.hear()
+    w.machine.on_quote(evolve(quote("100", at(1)), ask=D("100.01"), bid=D(bid)), at(1))
+    assert w.machine._money.marks["BTC-USD"] == 100
+
+
+def test_what_is_not_held_any_more_needs_no_price():
+    w = RiskWorld()
+    w.book = book(positions=(position("XLM-USD", "0"),))
+    w.hear()
+    assert w.machine._money.nav_usd == 10_000
+
+
+def test_each_change_of_a_latch_is_a_newer_snapshot():
+    """Whoever knows a newer one leaves an older one aside."""
+    w = RiskWorld()
+    w.hear()
+    w.book = book(2, cash="8900")
+    w.hear(at(1))
+    told = sends(w.effects, LatchSnapshot, "oms")
+    assert [len(one.latches) for one in told][-1] == 1
+    assert told[-1].n > told[0].n
 
 
 def test_a_dead_zone_ends_when_nav_has_grown():
