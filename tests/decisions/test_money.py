@@ -178,6 +178,7 @@ def test_a_daily_stop_ends_at_midnight_and_not_before_and_not_on_an_untrusted_cl
     w.say(Woke("tick"), at(midnight + 1))
     gone = [save for save in saves(w.effects, "risk_latches") if save.row["live"] is False]
     assert [save.key for save in gone] == ["daily_stop"]
+    assert sends(w.effects, LatchSnapshot, "oms")[-1].latches == (), "told at once, not with the next repeat"
 
 
 @pytest.mark.parametrize(

@@ -604,3 +604,42 @@ def test_dust_keeps_no_symbol_running():
         held = position("AVAX-USD", dust=dust)
         told = sends(machine.handle(book(positions=(held,)), at(2)), ProductsWanted, "symbols")
         assert ("AVAX-USD" in (told[-1].products if told else ())) is wanted
+
+
+def test_the_regime_is_bitcoins_and_no_fall_of_another_product_is_a_crash():
+    machine = universe()
+    start = int(T0)
+    for n in range(20):
+        for name in ("BTC-USD", "ETH-USD"):
+            machine.on_bar(bar(100.0, start + n * 300, product_id=name), at((n + 1) * 300))
+    fallen = bar(90.0, start + 20 * 300, open_=100.0, low=90.0, volume=500.0, product_id="ETH-USD")
+    assert machine.on_bar(fallen, at(21 * 300)) == ()
+    assert machine._snapshot().regime == "chop"
+
+
+def test_a_symbols_slice_of_the_book_is_no_book():
+    machine = universe()
+    before = machine._snapshot().n
+    machine.handle(book(cooldowns=(cooldown("SOL-USD", "ban"),)), at(1))
+    assert machine._snapshot().n > before, "each change is a newer snapshot"
+    machine.handle(book(2, product_id="BTC-USD"), at(2))
+    assert entry(machine, "SOL-USD").reason == "red_flag"
+
+
+def test_products_that_the_venue_does_not_list_are_one_record_with_their_names():
+    machine = UniverseMachine(settings=small(), me=ME)
+    machine.recover({}, at())
+    machine.handle(catalog_of(("BTC-USD", "SOL-USD"), at()), at())
+    told = [one for one in notes(look(machine, 16)) if one["code"] == "ineligible:metadata_missing"]
+    assert [one["text"] for one in told] == [
+        "2 products of the tiers have no metadata at this venue: ETH-USD, DOGE-USD"
+    ]
+
+
+def test_who_runs_is_told_when_it_changes_and_not_with_every_book():
+    machine = universe()
+    held = book(positions=(position("AVAX-USD"),))
+    assert len(sends(machine.handle(held, at(1)), ProductsWanted, "symbols")) == 1
+    assert sends(machine.handle(evolve(held, version=((1, 1), 2)), at(2)), ProductsWanted) == []
+    machine.handle(book(3, positions=(position("AVAX-USD"), position("LINK-USD"))), at(3))
+    assert machine._wanted_version == 3
