@@ -214,6 +214,14 @@ def test_the_quote_speaks_against_an_entry(quoted, code):
     assert answer.values, "measured values stand beside the code"
 
 
+def test_a_product_that_risk_has_no_quote_of_is_denied():
+    w = RiskWorld()
+    w.names = tuple(name for name in w.names if name != "BTC-USD")
+    w.hear()
+    answer = w.judge()
+    assert (code_of(answer), dict(answer.values)) == ("data_unavailable", {"what": "quote"})
+
+
 def test_the_configurations_spread_binds_where_it_is_narrower_than_the_tiers():
     w = world(settings=RiskSettings(spread_bps_max=5.0))
     w.quotes(at(0.1), spread_bps=8.0)
