@@ -112,6 +112,13 @@ def test_an_open_breaker_denies_with_its_own_code_and_numbers():
     assert ("value", "11") in answer.values
 
 
+def test_before_any_breaker_was_heard_of_nothing_is_judged():
+    w = RiskWorld()
+    w.health = HealthSnapshot(n=1, breakers=())
+    w.hear()
+    assert w.judge() is None, "held, not approved"
+
+
 def test_an_unmeasured_breaker_holds_as_measuring():
     w = RiskWorld()
     w.health = HealthSnapshot(n=1, breakers=(Breaker(code="api_health", open=True, measured=False),))
@@ -497,6 +504,10 @@ def test_a_requote_is_exempt_from_spacing_and_counts_and_not_from_cooldowns():
     w.book = book(cooldowns=(cooldown(),))
     w.hear()
     assert code_of(w.judge(proposal(requote=1, replaces="intent-1"))) == "per_symbol_cooldown"
+    w = RiskWorld(settings=RiskSettings(pacing=PacingSettings(allow_pyramiding=True)))
+    w.book = book(positions=(position(),), counters=Counters(entry_times_s=((T0 - 20, "BTC-USD"),)))
+    w.hear()
+    assert isinstance(w.judge(proposal(requote=1, replaces="intent-1")), Approved), "its own admission was 20 s ago"
 
 
 # -- the road --------------------------------------------------------------------------------------------------
