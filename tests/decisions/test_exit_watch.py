@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from tests.decisions.build import T0, D, at, book, position, quote, sends, universe_of
+from tests.decisions.build import T0, D, at, book, notes, position, quote, sends, universe_of
 from tests.decisions.test_exits import by_rest, exits, orders, slide
 from trading.exits import ExitsMachine
 from trading.exits_settings import ExitsSettings, UpkeepSettings
 from trading.machine import Woke
 from trading.messages.control import Condition, LatchSnapshot
+from trading.messages.decisions import ExitOrder, ExitVerdict
 
 
 def blind_words(machine: ExitsMachine, seconds: float) -> list[bool]:
@@ -99,3 +100,40 @@ def test_a_product_that_is_eligible_again_begins_its_time_anew():
         machine.handle(evolve(snapshot, n=n), at(second))
     assert ineligible_for(machine, 112, 165) == []
     assert ineligible_for(machine, 176) == ["purge_ineligible"]
+
+
+def test_a_book_of_before_is_left_aside_and_quotes_of_what_is_not_held_too():
+    machine = exits()
+    machine.handle(book(5), at(1))
+    machine.handle(book(4, positions=(position(),)), at(2))
+    assert machine.products() == ()
+    assert machine.on_quote(quote(50, at(3)), at(3)) == ()
+
+
+def test_a_stop_that_the_book_has_raised_counts():
+    """An average that rose with a purchase, or what exits of before had tightened."""
+    machine = exits()
+    machine.handle(book(2, positions=(position(stop_price=D(97)),)), at(1))
+    assert orders(slide(machine, [98, 96.9], start=2))[0].reason == "stop"
+
+
+def verdict(one: ExitOrder, code: str, *, admitted: bool = False) -> ExitVerdict:
+    return ExitVerdict(exit_id=one.exit_id, position_id=one.position_id, admitted=admitted, code=code)
+
+
+def test_an_exit_that_was_admitted_or_waits_is_not_refused():
+    for code, admitted in (("admitted", True), ("waiting", False)):
+        machine = exits()
+        [one] = orders(slide(machine, [97, 95, 93]))
+        assert machine.handle(verdict(one, code, admitted=admitted), at(3.1)) == ()
+        assert orders(machine.on_quote(quote(93, at(3.2)), at(3.2))) == [], "it is on its way"
+        assert orders(machine.on_quote(quote(93, at(3.6)), at(3.6))) != [], "and repeated until the book shows it"
+    assert machine.handle(ExitVerdict(exit_id="x", position_id="gone", admitted=False, code="late"), at(4)) == ()
+
+
+def test_nothing_to_reduce_is_told_when_it_lasts():
+    """The exit before has just filled, and the snapshot that says so is on its way."""
+    machine = exits()
+    [one] = orders(slide(machine, [97, 95, 93]))
+    told = [bool(notes(machine.handle(verdict(one, "nothing_to_reduce"), at(4 + n)))) for n in range(3)]
+    assert told == [False, False, True]
