@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
-from simulation.backtest.trades import closed, still_open
+from telemetry.trades import closed, still_open
 from trading.tiers import groups_of
 
 GROUPS = groups_of({}, {})
