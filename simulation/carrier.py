@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from simulation.clockwork import CALL, MAIL, WOKE, Clockwork
 from simulation.process import Crash, Process, State
@@ -91,7 +91,7 @@ class Carrier(Clockwork):
                 return
         self.deliveries += 1
         now = self.now_of(process) if self.distrusted else self.now
-        self._guard(process, message, lambda: process.machine.handle(message, now), now)
+        self._guard(process, process.machine.handle, message, now)
 
     def _ring(self, process: Process, key: str, generation: int) -> None:
         if _stale(process, key, generation):
@@ -107,7 +107,7 @@ class Carrier(Clockwork):
         self.deliveries += 1
         now = self.now_of(process) if self.distrusted else self.now
         woke = Woke(key, generation)
-        self._guard(process, woke, lambda: process.machine.handle(woke, now), now)
+        self._guard(process, process.machine.handle, woke, now)
 
     def _drain_mailbox(self, process: Process) -> None:
         while process.mailbox and process.works:
@@ -170,13 +170,13 @@ class Carrier(Clockwork):
         now = self.now_of(process)
         while process.bars and process.works:
             bar = process.bars.popleft()
-            self._guard(process, bar, lambda bar=bar: process.machine.on_bar(bar, now), now)  # type: ignore[misc]
+            self._guard(process, process.machine.on_bar, bar, now)
         for product_id in sorted(process.dirty):
             if not process.works:
                 return
             process.dirty.pop(product_id, None)
             quote = self.slots[product_id]
-            self._guard(process, quote, lambda quote=quote: process.machine.on_quote(quote, now), now)  # type: ignore[misc]
+            self._guard(process, process.machine.on_quote, quote, now)
 
     def _subscribe(self, process: Process) -> None:
         wanted = process.machine.products()
@@ -199,10 +199,12 @@ class Carrier(Clockwork):
 
     # -- effects ------------------------------------------------------------------------------------------------
 
-    def _guard(self, process: Process, message: object, call: Callable[[], Effects], now: Instant) -> bool:
+    def _guard(
+        self, process: Process, call: Callable[[Any, Instant], Effects], message: object, now: Instant
+    ) -> bool:
         """Run one call of a machine and carry out its effects; False when the process died of it."""
         try:
-            effects = call()
+            effects = call(message, now)
         except Exception as error:
             self._raised(process, message, error)
             return False
@@ -295,26 +297,23 @@ class Carrier(Clockwork):
         now = self.now
         for observer in self.observers:
             observer.sent(process, role, message, now)
-        if role == "io":
+        receiver = process.view.get(role)
+        if receiver is not None:
+            arrivals = process.arrivals
+            for delay_s in (self.latency_s,) if self.mail_fate is None else self.mail_fate(process, role, message):
+                arrivals[role] = at = max(self.boot_s + delay_s, arrivals.get(role, 0.0))
+                self._push(at, MAIL, receiver, message, process)
+        elif role == "io":
             if process.shell is None:
                 self.counts["io without a shell"] += 1
             else:
                 process.shell.carry_out(process, message, now)
-            return
-        if role == "slots":
+        elif role == "slots":
             self.put_quote(message)  # type: ignore[arg-type]
-            return
-        if role == "bars":
+        elif role == "bars":
             self.put_bar(message)  # type: ignore[arg-type]
-            return
-        receiver = process.view.get(role)
-        if receiver is None:
+        else:
             self.counts["unknown role"] += 1
-            return
-        for delay_s in (self.latency_s,) if self.mail_fate is None else self.mail_fate(process, role, message):
-            at = max(self.boot_s + delay_s, process.arrivals.get(role, 0.0))
-            process.arrivals[role] = at
-            self._push(at, MAIL, receiver, message, process)
 
     def _wake(self, process: Process, wake: Wake) -> None:
         if wake.at_boot_s is None:

@@ -184,7 +184,8 @@ class VirtualStage(Carrier):
             self._condition(process, False, f"the store of {process.role} takes writes again")
         now = self.now_of(process)
         self._life(process, "ready")
-        if self._guard(process, "recover", lambda: process.machine.recover(process.store.live_rows(), now), now):
+        rows = process.store.live_rows()
+        if self._guard(process, lambda _, now: process.machine.recover(rows, now), "recover", now):
             if not parked:
                 self._publish(process)
             for kept in self.bars.values():

@@ -11,15 +11,23 @@ per role) and the virtual stage (`simulation/stage.py`, one thread, simulated ti
 and carry out what it returns in the same order: all Saves in one transaction, then the Sends in list order (first in,
 first out per receiver), then the Wakes; Notes whenever. When the commit fails nothing is sent and the object is thrown
 away. A crash happens before the commit, or after it with any per-receiver prefix of the Sends delivered.
+
+`light` classes are frozen for mypy and plain when they run: they are made at every message, and a frozen one costs three
+times as much to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from attrs import frozen as light
+else:
+    from attrs import define as light
 
 Incarnation = tuple[int, int]
 """(run number, counter): strictly increasing over the lives of a role; the counter is the boot clock in ns at its start."""
@@ -34,7 +42,7 @@ Rows = Mapping[str, Mapping[str, Row]]
 """table -> key -> row, live rows only."""
 
 
-@frozen
+@light
 class Instant:
     """One moment on both clocks of DESIGN section 7.
 
@@ -66,7 +74,7 @@ class Instant:
         return self.venue_s + (boot_s - self.boot_s) * self.speed
 
 
-@frozen
+@light
 class Save:
     """Upsert `row` under `key`. A fact table refuses a different row under a known key (`live` aside)."""
 
@@ -75,7 +83,7 @@ class Save:
     row: Row
 
 
-@frozen
+@light
 class Send:
     """To a logical role; an unknown role is dropped and counted. Role `io` is the machine's own shell."""
 
@@ -83,7 +91,7 @@ class Send:
     message: object
 
 
-@frozen
+@light
 class Wake:
     """One timer per key: setting replaces, None cancels. Comes back as `Woke(key, generation)`, never early."""
 
@@ -91,7 +99,7 @@ class Wake:
     at_boot_s: float | None
 
 
-@frozen
+@light
 class Note:
     """A decision, metric or condition for people; may be lost. `kind` names it, `values` are plain and JSON-able."""
 
@@ -103,7 +111,7 @@ Effect = Save | Send | Wake | Note
 Effects = Iterable[Effect]
 
 
-@frozen
+@light
 class Woke:
     """The timer `key` is due. Stages drop stale generations and old incarnations before the machine sees them."""
 
@@ -111,7 +119,7 @@ class Woke:
     generation: int = 0
 
 
-@frozen
+@light
 class PeerRestarted:
     """The directory shows a new incarnation of `role`: repeat outstanding commands to it at once."""
 
