@@ -199,9 +199,7 @@ class Carrier(Clockwork):
 
     # -- effects ------------------------------------------------------------------------------------------------
 
-    def _guard(
-        self, process: Process, call: Callable[[Any, Instant], Effects], message: object, now: Instant
-    ) -> bool:
+    def _guard(self, process: Process, call: Callable[[Any, Instant], Effects], message: object, now: Instant) -> bool:
         """Run one call of a machine and carry out its effects; False when the process died of it."""
         try:
             effects = call(message, now)

@@ -1,6 +1,6 @@
 """One stable text for every message and effect: compared between the stages, hashed for replay, read by people.
 
-Default values are left out, Decimals and enums are plain, nothing depends on memory addresses or hash order.
+Default values and what has no place in a repr are left out, Decimals and enums are plain, nothing depends on memory addresses or hash order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def text_of(value: object) -> str:
         shown = []
         for attribute in attrs.fields(type(value)):  # type: ignore[arg-type]
             cell = getattr(value, attribute.name)
-            if attribute.default is not attrs.NOTHING and cell == attribute.default:
+            if not attribute.repr or (attribute.default is not attrs.NOTHING and cell == attribute.default):
                 continue
             shown.append(f"{attribute.name}={text_of(cell)}")
         return f"{type(value).__name__}({', '.join(shown)})"

@@ -63,7 +63,7 @@ class ExitPrices:
         bid, ask = quote.bid, quote.ask
         if bid >= ask or bid <= 0:
             return 0.0
-        mid = (float(bid) + float(ask)) * 0.5
+        mid = (quote.bid_f + quote.ask_f) * 0.5
         return mid if self._guards[quote.product_id].accept(mid, quote.exchange_s, now.boot_s) else 0.0
 
     def _lives(self, quote: Quote | None, now: Instant) -> bool:
@@ -82,7 +82,7 @@ class ExitPrices:
                 and guard.suspicious
                 and now.boot_s - guard.since_boot_s >= self._settings.outlier_stand_s
             ):
-                guard.believe((float(quote.bid) + float(quote.ask)) * 0.5)
+                guard.believe((quote.bid_f + quote.ask_f) * 0.5)
             if (guard is None or not guard.suspicious) and 0 < quote.bid < quote.ask:
                 return price_of(quote)
             return None

@@ -130,7 +130,7 @@ class ExitsMachine(QuietMachine):
         mid = self._prices.take(quote, now)
         if mid == 0.0:
             return ()
-        top = float(quote.bid)
+        top = quote.bid_f
         for watch in watches:
             # The float test is a hair wide on purpose; the decision itself is made in Decimals.
             if (

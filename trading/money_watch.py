@@ -84,7 +84,7 @@ class MoneyWatch:
             guard = self._jumps[product_id] = OutlierGuard(
                 limits.quote_outlier_pct, limits.outlier_deviations, limits.outlier_confirmations
             )
-        if guard.accept((float(bid) + float(ask)) * 0.5, quote.exchange_s, now.boot_s):
+        if guard.accept((quote.bid_f + quote.ask_f) * 0.5, quote.exchange_s, now.boot_s):
             self.marks[product_id] = (bid + ask) / 2
 
     def doubted(self, product_id: str) -> bool:

@@ -162,7 +162,7 @@ class SymbolMachine(QuietMachine):
                 self._log.same += 1
                 return ()
             return self._log.no_trade(problem, now, quote_values(quote, now))
-        bid, ask = float(quote.bid), float(quote.ask)
+        bid, ask = quote.bid_f, quote.ask_f
         price = (bid + ask) * 0.5
         if self._outliers.price == 0.0:
             # The first tick after a start may be the bad one: it is held against the newest closed bar.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from math import ceil
+from math import ceil, floor
 from typing import Any
 
 from attrs import evolve
@@ -33,7 +33,7 @@ from trading.costs import CostSettings, TierCosts
 from trading.exits import ExitsMachine
 from trading.health_monitor import breaker_rules
 from trading.kill_switch import KillSwitchMachine, KillSwitchSettings
-from trading.machine import Effect, Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
+from trading.machine import NO_INCARNATION, Effect, Effects, Incarnation, Instant, QuietMachine, Rows, Send, Wake, Woke
 from trading.messages.control import Breaker, CatalogSnapshot, HealthSnapshot, Measured
 from trading.messages.market import Bar, Quote
 from trading.messages.orders import Fees, OrderOutcome, OrderUpdate, PageItem, PlaceOrder, Query, QueryKind
@@ -94,6 +94,7 @@ class _Frame:
         "per_tick",
         "size",
         "tick",
+        "tick_ratio",
         "tier",
         "watched",
     )
@@ -101,6 +102,7 @@ class _Frame:
     def __init__(self, tick: Decimal, tier: str, costs: TierCosts, book: Book) -> None:
         self.tick = tick
         self.tier = tier
+        self.tick_ratio = tick.as_integer_ratio()
         self.per_tick = 1.0 / float(tick)
         half = costs.half_spread_bps / 1e4
         self.bid_factor, self.ask_factor = self.per_tick * (1 - half), self.per_tick * (1 + half)
@@ -110,6 +112,18 @@ class _Frame:
         self.book = book
         self.watched = False
         """Whether an order was placed since the venue's book of this product was last seen empty."""
+
+    def quote(self, name: str, mid: float, venue_s: float, boot_s: float, sequence: int) -> Quote:
+        """The seen quote around `mid`, on the product's ticks and at least one of them wide."""
+        bid_ticks, ask_ticks = floor(mid * self.bid_factor), ceil(mid * self.ask_factor)
+        if ask_ticks <= bid_ticks:
+            ask_ticks = bid_ticks + 1
+        tick, size, depth = self.tick, self.size, self.depth_usd
+        per, of = self.tick_ratio  # whole numbers, so that the floats are exactly those of the Decimals
+        return Quote(
+            name, tick * bid_ticks, tick * ask_ticks, size, size, venue_s, boot_s, boot_s, sequence, depth, depth,
+            NO_INCARNATION, None, None, bid_ticks * per / of, ask_ticks * per / of,
+        )  # fmt: skip
 
 
 class SteadyCatalog(QuietMachine):
@@ -291,19 +305,11 @@ class BacktestWorld:
         frame = self._frames[name]
         stage = self.stage
         now = stage._now or stage.now
-        bid_ticks = int(mid * frame.bid_factor)
-        ask_ticks = ceil(mid * frame.ask_factor)
-        tick = frame.tick
         frame.mid = mid
         if frame.watched:
             self._watch(name, frame)
         self._sequence += 1
-        depth, size, boot_s = frame.depth_usd, frame.size, now.boot_s
-        quote = Quote(
-            name, tick * bid_ticks, tick * (ask_ticks if ask_ticks > bid_ticks else bid_ticks + 1), size, size,
-            now.venue_s, boot_s, boot_s, self._sequence, depth, depth,
-        )  # fmt: skip
-        stage.show(quote, symbols=symbols)
+        stage.show(frame.quote(name, mid, now.venue_s, now.boot_s, self._sequence), symbols=symbols)
 
     def close(self, bars: list[Bar]) -> None:
         """These bars end now: to each product its quote at the close, then its bar. As `quote` does, in one go."""
@@ -314,17 +320,11 @@ class BacktestWorld:
         for bar in bars:
             name, mid = bar.product_id, bar.close
             frame = frames[name]
-            bid_ticks = int(mid * frame.bid_factor)
-            ask_ticks = ceil(mid * frame.ask_factor)
-            tick, size, depth = frame.tick, frame.size, frame.depth_usd
             frame.mid = mid
             if frame.watched:
                 self._watch(name, frame)
             sequence += 1
-            slots[name] = quote = Quote(
-                name, tick * bid_ticks, tick * (ask_ticks if ask_ticks > bid_ticks else bid_ticks + 1), size, size,
-                venue_s, boot_s, boot_s, sequence, depth, depth,
-            )  # fmt: skip
+            slots[name] = quote = frame.quote(name, mid, venue_s, boot_s, sequence)
             lane = lanes.get(name) or stage._lane(name)
             for dirty in lane.lazy:
                 dirty[name] = None

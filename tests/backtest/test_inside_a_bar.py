@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -59,3 +60,14 @@ def test_the_steps_of_a_walked_line_stay_well_inside_what_exits_would_doubt() ->
 def test_each_line_of_a_flat_bar_is_looked_at_thrice_so_that_a_gap_before_it_is_confirmed() -> None:
     bar = Bar("BTC-USD", 60, 0, 100.0, 100.0, 100.0, 100.0, 1.0)
     assert points(bar, held=True, step_share=0.005) == pytest.approx([60 * n / 9 for n in range(1, 10)])
+
+
+def test_the_floats_of_a_quote_are_exactly_those_of_its_decimals() -> None:
+    drawn = random.Random(7)
+    world = backtest(jumping(60, 60, 1)).world
+    for name in world.sim:
+        for _ in range(500):
+            world.quote(name, 10 ** drawn.uniform(-3, 5))
+            quote = world.stage.slots[name]
+            assert (quote.bid_f, quote.ask_f) == (float(quote.bid), float(quote.ask))
+            assert quote.bid < quote.ask

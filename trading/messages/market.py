@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from attrs import define
+from attrs import Factory, define, field
 
 from trading.machine import NO_INCARNATION, Incarnation
 
@@ -19,6 +19,7 @@ class Quote:
     exchange_s: the venue's own timestamp, seconds UTC. received_boot_s: boot clock when the frame arrived. alive_boot_s:
     boot clock of the connection's last heartbeat or frame without a gap (renewed while the price stands still);
     0.0 after a gap or a disconnect. depth_*_usd: USD resting within 20 bps of mid; None when the book is not known.
+    bid_f, ask_f: the same prices as floats, made once for everybody who reads them.
     """
 
     product_id: str
@@ -35,6 +36,8 @@ class Quote:
     feed: Incarnation = NO_INCARNATION
     last: Decimal | None = None
     volume_24h_base: float | None = None
+    bid_f: float = field(default=Factory(lambda quote: float(quote.bid), takes_self=True), eq=False, repr=False)
+    ask_f: float = field(default=Factory(lambda quote: float(quote.ask), takes_self=True), eq=False, repr=False)
 
     @property
     def mid(self) -> Decimal:
