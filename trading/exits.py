@@ -79,6 +79,8 @@ KEPT: Values = (("kept_by", "book"),)
 
 
 class ExitsMachine(QuietMachine):
+    """tells: somebody looks on (operator, console), who hears what each position waits for."""
+
     role: ClassVar[str] = "exits"
     tables = ()
 
@@ -90,6 +92,7 @@ class ExitsMachine(QuietMachine):
         caps: CapSettings,
         protections: Protections | None = None,
         jitter: Jitter = jitter,
+        tells: bool = True,
     ) -> None:
         if protections is not None and not protections.quote_age:
             settings = evolve(settings, feed_alive_s_max=float("inf"), rest_age_s_max=float("inf"))
@@ -111,6 +114,7 @@ class ExitsMachine(QuietMachine):
         self._pace = Pace(jitter, self.role, "tick", TICK_S)
         self._prices = ExitPrices(settings, self.role, me[1], self._board)
         self._teller = ExitTeller(settings, me, self._board)
+        self._tells = tells
         self._ineligible: dict[str, tuple[float, str]] = {}
         self._upkeep_at = -1e18
         self._requests: dict[str, str] = {}
@@ -491,4 +495,6 @@ class ExitsMachine(QuietMachine):
         return self._teller.unprotected(self._watches.values(), self._prices, now, killed=self._killed)
 
     def _tell(self, now: Instant) -> list[Effect]:
+        if not self._tells:
+            return []
         return self._teller.snapshot(self._watches.values(), self._prices, self._state().value, now)

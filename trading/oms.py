@@ -47,7 +47,7 @@ from trading.oms_service import cancels_answered, service
 from trading.oms_settings import OmsSettings
 from trading.oms_view import ADMITTED_RECENTLY_S, measured, publish
 from trading.protections import Protections
-from trading.publish import Jitter, jitter
+from trading.publish import SLOW_S, Jitter, jitter
 from trading.settle import after_reboot
 
 RETIRE_S = 60.0
@@ -64,6 +64,7 @@ class OmsMachine(QuietMachine):
     adopt_from_venue: the store was lost and a person said `run --adopt-from-venue`: positions are rebuilt from the fills of
     our own orders. Without it their coins are foreign until `ctl adopt`, and their products cool.
     lost_book: an empty store is not the first one; so is one that was set aside for `--adopt-from-venue`.
+    repeat_s: how often symbols hear an unchanged slice again, since mail may be lost.
     """
 
     role: ClassVar[str] = "oms"
@@ -81,6 +82,7 @@ class OmsMachine(QuietMachine):
         lost_book: bool = False,
         protections: Protections = Protections(),  # noqa: B008 -- frozen
         jitter: Jitter = jitter,
+        repeat_s: float = SLOW_S,
     ) -> None:
         self.desk = Desk(
             settings=settings,
@@ -89,6 +91,7 @@ class OmsMachine(QuietMachine):
             tag=tag,
             config_hash=config_hash,
             jitter=jitter,
+            repeat_s=repeat_s,
         )
         self.desk.symbols = dict.fromkeys(products)
         self._lost_book = lost_book or adopt_from_venue
@@ -184,6 +187,8 @@ class OmsMachine(QuietMachine):
                 hello_acknowledged(d, message)
             case snapshot if isinstance(snapshot, PERMISSIONS) and self._newest.outdated(snapshot):
                 return ()
+            case LatchSnapshot(latches=latches) if d.latches is not None and latches == d.latches.latches:
+                return ()  # only NAV has moved
             case KillSnapshot():
                 self._permission("kill", message)
             case HealthSnapshot():

@@ -31,7 +31,7 @@ from trading.oms_settings import OmsSettings
 from trading.orders import Order
 from trading.product import Product
 from trading.protections import Protections
-from trading.publish import ConditionBoard, Jitter, jitter
+from trading.publish import SLOW_S, ConditionBoard, Jitter, jitter
 from trading.reconcile import BalancesGap
 from trading.settle import Inquiry
 from trading.trading_state import Causes, TradingState, trading_state
@@ -147,6 +147,7 @@ class Desk:
     catalog: CatalogSnapshot | None = None
     products: dict[str, Product] = field(factory=dict)
     jitter: Jitter = jitter
+    repeat_s: float = SLOW_S
     drain_run: int | None = None
     drain_at: float = 0.0
     drain_answered: bool | None = None

@@ -15,7 +15,7 @@ from trading.oms_measure import quantile, settle_wait_s
 from trading.oms_positions import is_dust
 from trading.oms_rows import Position
 from trading.orders import Order
-from trading.publish import PEOPLE, PEOPLE_S, SLOW_S
+from trading.publish import PEOPLE, PEOPLE_S
 from trading.values import ZERO, Purpose, Side
 
 ENDED_SHOWN_S = 60.0
@@ -277,7 +277,7 @@ def publish(d: Desk, *, changed: bool, at_once: bool) -> None:
     d.owed = False
     if now_boot_s >= d.slow_at:
         d.slow_n += 1
-        d.slow_at = now_boot_s + SLOW_S * d.jitter(f"oms:{d.me[1]}", d.slow_n)
+        d.slow_at = now_boot_s + d.repeat_s * d.jitter(f"oms:{d.me[1]}", d.slow_n)
         for product_id in d.symbols:
             d.send(f"symbol:{product_id}", product_slice(full, product_id))
         d.people_owed = True

@@ -49,6 +49,8 @@ from trading.values import ZERO, Side, account_tag
 PORTFOLIO = "00000000-0000-4000-8000-00000000ba57"
 
 
+REPEAT_S = 3_600.0
+"""How often symbols hear an unchanged slice of the book: no mail is lost here, and the clock jumps over live's ten seconds."""
 LOOK_S = 0.01
 """Between new volumes, the universe's look at them, and what it tells health: each hears the one before."""
 
@@ -268,8 +270,8 @@ class BacktestWorld:
             lambda me: UniverseMachine(settings=universe, me=me, guards=config.symbol.guards),
             bell=False,
         )
-        stage.add("oms", lambda me: OmsMachine(settings=oms, me=me, tag=self.tag), bell=False)
-        stage.add("exits", lambda me: ExitsMachine(settings=config.exits, me=me, caps=config.risk.caps))
+        stage.add("oms", lambda me: OmsMachine(settings=oms, me=me, tag=self.tag, repeat_s=REPEAT_S), bell=False)
+        stage.add("exits", lambda me: ExitsMachine(settings=config.exits, me=me, caps=config.risk.caps, tells=False))
         stage.add(
             "risk",
             lambda me: RiskMachine(
