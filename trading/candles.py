@@ -7,6 +7,7 @@ first is taken. History that arrives after bars were built from live ones replac
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from trading.bars import CLOSED, LATE, Aggregator, Series
 from trading.data_guards import BarGuard, DataGuardSettings
@@ -16,17 +17,28 @@ from trading.strategies.interface import MarketView
 FINE, MOVE, SIGNAL = 1, 2, 4
 """Bits of what `add` reports: which series closed a bar."""
 
+Steps = tuple["Step", ...]
+
+
+class Step(NamedTuple):
+    """One series on a bar's way up. made: builds its bars of such that are `bar_s` long; None when they come as they are."""
+
+    bit: int
+    bar_s: int
+    series: Series
+    made: Aggregator | None
+    above: Steps
+
 
 class Candles:
     """`add(bar)` returns a mask of the series that took a new closed bar; 0 when none did (`refused` says why)."""
 
-    __slots__ = ("_guards", "_levels", "_limits", "_native", "refusals", "refused", "view")
+    __slots__ = ("_levels", "_limits", "_ways", "refusals", "refused", "view")
 
     def __init__(self, view: MarketView, limits: DataGuardSettings) -> None:
         self.view = view
         self._limits = limits
-        self._guards: dict[int, BarGuard] = {}
-        self._native: dict[int, int] = {}
+        self._ways: dict[int, tuple[BarGuard, Steps]] = {}
         self.refused = ""
         self.refusals: Counter[str] = Counter()
         self._levels: tuple[tuple[int, int, Series, Aggregator], ...] = (
@@ -37,69 +49,65 @@ class Candles:
 
     def add(self, bar: Bar) -> int:
         bar_s = bar.bar_s
-        guard = self._guards.get(bar_s)
-        if guard is None:
-            guard = self._first(bar)
+        way = self._ways.get(bar_s)
+        if way is None:
+            way = self._first(bar)
+        guard, steps = way
         self.refused = code = guard.admit(bar)
         if code:
             self.refusals[code] += 1
             return 0
-        at = self._native[bar_s]
         if guard.released:
             mask = 0
             for held in guard.released:
-                mask |= self._feed(at, bar_s, held.start_s, held.open, held.high, held.low, held.close, held.volume)
+                mask |= _feed(steps, held.start_s, held.open, held.high, held.low, held.close, held.volume)
             guard.released = ()
             return mask
-        return self._feed(at, bar_s, bar.start_s, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        return _feed(steps, bar.start_s, bar.open, bar.high, bar.low, bar.close, bar.volume)
 
     def gaps(self) -> int:
-        return sum(guard.gaps for guard in self._guards.values())
+        return sum(guard.gaps for guard, _ in self._ways.values())
 
-    def _first(self, bar: Bar) -> BarGuard:
-        """A length that was not delivered before: where it enters, and whether its history replaces what was built."""
+    def _first(self, bar: Bar) -> tuple[BarGuard, Steps]:
+        """A length that was not delivered before: its way up, and whether its history replaces what was built."""
         bar_s = bar.bar_s
-        guard = self._guards[bar_s] = BarGuard(bar_s, self._limits)
-        self._native[bar_s] = next(
-            (at for at, level in enumerate(self._levels) if level[1] >= bar_s and level[1] % bar_s == 0),
-            len(self._levels),
-        )
+        way = self._ways[bar_s] = BarGuard(bar_s, self._limits), self._steps(bar_s, self._levels)
         if bar.backfill:
             for _, length, series, _ in self._levels:
                 if length == bar_s and series.count and bar.start_s <= series.last_start_s:
                     series.restart()
-        return guard
+        return way
 
-    def _feed(
-        self, at: int, bar_s: int, start_s: int, open_: float, high: float, low: float, close: float, volume: float
-    ) -> int:
-        """One bar of length `bar_s` into level `at` and upwards; a duplicate goes no further, so nothing counts twice."""
-        mask = 0
-        levels = self._levels
-        while at < 3:
-            bit, length, series, made = levels[at]
-            if length != bar_s:
-                if length % bar_s:
-                    at += 1
-                    continue
-                closed = made.push(start_s, start_s + bar_s, open_, high, low, close, volume)
-                if not closed:
-                    return mask
-                if closed & LATE and series.update(*made.left):
-                    mask |= bit | self._feed(at + 1, length, *made.left)
-                if not closed & CLOSED:
-                    return mask
-                bar_s = length
-                start_s, open_, high, low, close, volume = (
-                    made.start_s,
-                    made.open,
-                    made.high,
-                    made.low,
-                    made.close,
-                    made.volume,
-                )
-            if not series.update(start_s, open_, high, low, close, volume):
+    def _steps(self, bar_s: int, levels: tuple[tuple[int, int, Series, Aggregator], ...]) -> Steps:
+        """The way of bars of length `bar_s` through `levels`; a level whose length is no multiple of theirs is passed by."""
+        for at, (bit, length, series, made) in enumerate(levels):
+            if length % bar_s == 0:
+                above = self._steps(length, levels[at + 1 :])
+                return (Step(bit, bar_s, series, None if length == bar_s else made, above), *above)
+        return ()
+
+
+def _feed(steps: Steps, start_s: int, open_: float, high: float, low: float, close: float, volume: float) -> int:
+    """One bar up its steps; a duplicate goes no further, so nothing counts twice."""
+    mask = 0
+    for bit, bar_s, series, made, above in steps:
+        if made is not None:
+            closed = made.push(start_s, start_s + bar_s, open_, high, low, close, volume)
+            if not closed:
                 return mask
-            mask |= bit
-            at += 1
-        return mask
+            if closed & LATE and series.update(*made.left):
+                mask |= bit | _feed(above, *made.left)
+            if not closed & CLOSED:
+                return mask
+            start_s, open_, high, low, close, volume = (
+                made.start_s,
+                made.open,
+                made.high,
+                made.low,
+                made.close,
+                made.volume,
+            )
+        if not series.update(start_s, open_, high, low, close, volume):
+            return mask
+        mask |= bit
+    return mask

@@ -219,8 +219,8 @@ class BarGuard:
         if believed:
             up = high / believed - 1.0
             down = 1.0 - low / believed
-            reach = max(down, up)
-            if reach > self._share and reach > self._deviations * self._mean_move:
+            share = self._share
+            if (up > share or down > share) and max(down, up) > self._deviations * self._mean_move:
                 # Nothing traded confirms nothing, also where nothing ever did.
                 if volume <= 0.0 or volume < self._ratio * self._mean_volume:
                     return self._hold(bar)

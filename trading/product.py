@@ -51,6 +51,8 @@ class Allowance:
     cancel: Allows
 
 
+EVERYTHING = Allowance(Allows.YES, Allows.YES, Allows.YES)
+
 _Y, _N, _IOC, _PO = Allows.YES, Allows.NO, Allows.LIMIT_IOC, Allows.POST_ONLY
 
 FLAGS: dict[str, Allowance] = {
@@ -75,6 +77,8 @@ def allowance(product: Product | None) -> Allowance:
     rows = [cells for flag, cells in FLAGS.items() if getattr(product, flag)]
     if product.status not in ("online", ""):
         rows.append(FLAGS["trading_disabled"])
+    if not rows:
+        return EVERYTHING
 
     def strictest(*cells: Allows) -> Allows:
         return min(cells, key=_STRICTNESS.index)

@@ -133,11 +133,11 @@ class MarketView:
     """What one symbol knows of its market; one object per symbol, updated in place, read by strategies.
 
     price: newest believed price (a quote's mid, or the close of the bar that is judged). forming_volume: base volume
-    since the newest closed bar as far as the feed tells. bid, ask: 0.0 until a quote was seen.
+    since the newest closed bar as far as the feed tells. bid, ask: 0.0 until a quote was seen. threshold_factor: what the
+    regime (and the fallback) does to thresholds of moves and volumes.
     """
 
     __slots__ = (
-        "_factor",
         "_relaxed",
         "ask",
         "bid",
@@ -148,6 +148,7 @@ class MarketView:
         "product_id",
         "regime",
         "signal",
+        "threshold_factor",
         "tier",
         "triggers",
     )
@@ -163,18 +164,13 @@ class MarketView:
         self.price = self.bid = self.ask = 0.0
         self.forming_volume_ratio = 0.0
         self._relaxed = 1.0
-        self._factor = 1.0
+        self.threshold_factor = 1.0
         self.set_regime("chop", relaxed=False)
 
     def set_regime(self, regime: str, *, relaxed: bool) -> None:
         self.regime = regime
         self._relaxed = 1.0 - self.triggers.fallback_relax if relaxed else 1.0
-        self._factor = self.triggers.threshold_factor.get(regime, 1.0) * self._relaxed
-
-    @property
-    def threshold_factor(self) -> float:
-        """What the regime (and the fallback) does to thresholds of moves and volumes."""
-        return self._factor
+        self.threshold_factor = self.triggers.threshold_factor.get(regime, 1.0) * self._relaxed
 
     def factor(self, by_regime: Mapping[str, float]) -> float:
         """As `threshold_factor`, for a threshold with a table of its own."""

@@ -28,10 +28,9 @@ def price_move(view: MarketView) -> Signal | None:
     change_15m = (price / before - 1.0) * 100.0
     before = newest.price_60m_ago or view.move.price_60m_ago
     change_60m = (price / before - 1.0) * 100.0 if before else 0.0
-    short = triggers.move_15m_pct * factor
-    if -short < change_15m < short and -triggers.move_60m_pct * factor < change_60m < triggers.move_60m_pct * factor:
+    short, long = triggers.move_15m_pct * factor, triggers.move_60m_pct * factor
+    if -short < change_15m < short and -long < change_60m < long:
         return None
-    long = triggers.move_60m_pct * factor
     if change_15m >= short or change_60m >= long:
         both = change_15m >= short and change_60m >= long
         change = change_15m if change_15m >= short else change_60m
