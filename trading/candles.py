@@ -7,7 +7,6 @@ first is taken. History that arrives after bars were built from live ones replac
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
 from trading.bars import CLOSED, LATE, Aggregator, Series
 from trading.data_guards import BarGuard, DataGuardSettings
@@ -17,17 +16,10 @@ from trading.strategies.interface import MarketView
 FINE, MOVE, SIGNAL = 1, 2, 4
 """Bits of what `add` reports: which series closed a bar."""
 
-Steps = tuple["Step", ...]
-
-
-class Step(NamedTuple):
-    """One series on a bar's way up. made: builds its bars of such that are `bar_s` long; None when they come as they are."""
-
-    bit: int
-    bar_s: int
-    series: Series
-    made: Aggregator | None
-    above: Steps
+Steps = tuple[tuple[int, int, Series, Aggregator | None, "Steps"], ...]
+"""A bar's way up: (bit, bar_s, series, made, the steps above), plain tuples since they are unpacked at every bar. made: builds
+the series' bars of such that are `bar_s` long; None when they come as they are.
+"""
 
 
 class Candles:
@@ -83,7 +75,7 @@ class Candles:
         for at, (bit, length, series, made) in enumerate(levels):
             if length % bar_s == 0:
                 above = self._steps(length, levels[at + 1 :])
-                return (Step(bit, bar_s, series, None if length == bar_s else made, above), *above)
+                return ((bit, bar_s, series, None if length == bar_s else made, above), *above)
         return ()
 
 

@@ -98,11 +98,15 @@ class Realised:
 def realised_of(closes: Sequence[tuple[float, Decimal]], now_s: float) -> Realised:
     """closes: (venue seconds, net USD) of each closing fill; fees are in them."""
     day_s, week_s, rolling_s = day_start_s(now_s), week_start_s(now_s), now_s - WEEK_S
-    return Realised(
-        day_usd=sum((usd for at, usd in closes if at >= day_s), ZERO),
-        week_usd=sum((usd for at, usd in closes if at >= week_s), ZERO),
-        rolling_usd=sum((usd for at, usd in closes if at >= rolling_s), ZERO),
-    )
+    day_usd = week_usd = rolling_usd = ZERO
+    for at, usd in closes:
+        if at >= day_s:
+            day_usd += usd
+        if at >= week_s:
+            week_usd += usd
+        if at >= rolling_s:
+            rolling_usd += usd
+    return Realised(day_usd=day_usd, week_usd=week_usd, rolling_usd=rolling_usd)
 
 
 def loss_pct(realised_usd: Decimal, nav_usd: Decimal) -> Decimal:

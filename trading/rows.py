@@ -24,9 +24,10 @@ T = TypeVar("T")
 def to_row(obj: Any, skip: tuple[str, ...] = ()) -> dict[str, Cell]:
     """`obj` as a flat row. Raises TypeError, with the field's name, for what is not flat."""
     row: dict[str, Cell] = {}
-    for name in _names(type(obj)):
+    cls: Any = type(obj)
+    for name in _hints(cls):
         if name not in skip:
-            row[name] = _cell(getattr(obj, name), type(obj), name)
+            row[name] = _cell(getattr(obj, name), cls, name)
     return row
 
 
@@ -109,10 +110,6 @@ def _kind(hint: Any) -> tuple[Any, bool]:
 def _filled_in(cls: Any, name: str) -> bool:
     """Whether an empty cell means the field's default: a column that was added later is empty in older rows."""
     return getattr(attrs.fields(cls), name).default is not attrs.NOTHING
-
-
-def _names(cls: Any) -> tuple[str, ...]:
-    return tuple(_hints(cls))
 
 
 @cache

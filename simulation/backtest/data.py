@@ -11,6 +11,7 @@ import itertools
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, repeat
 from pathlib import Path
 from typing import overload
 
@@ -146,8 +147,8 @@ class Dataset:
 
 
 def _bars(product: str, bar_s: int, candles: Columns) -> Iterator[Bar]:
-    for number, (start_s, open_, high, low, close, volume) in enumerate(candles.rows(), 1):
-        yield Bar(product, bar_s, start_s, open_, high, low, close, volume, number)
+    c = candles
+    return map(Bar, repeat(product), repeat(bar_s), c.start_s, c.open, c.high, c.low, c.close, c.volume, count(1))
 
 
 def recorded(folder: Path) -> Dataset:
