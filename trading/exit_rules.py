@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from attrs import frozen
-
 from trading.denied import measured
 from trading.exits_settings import ExitsSettings
+from trading.light import light
 from trading.machine import Instant
 from trading.messages.book import BookPosition, BookSnapshot
 from trading.messages.decisions import Values
@@ -22,7 +21,7 @@ STICKY = frozenset({"stop", "trailing_stop", "max_hold", "operator", "trim", "pu
 """Reasons that stand until the position is flat, whatever the price does next; a target may be missed again."""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Price:
     """What an exit decides on. source: feed or rest; exchange_s and received_boot_s tell its age."""
 

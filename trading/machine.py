@@ -11,23 +11,17 @@ per role) and the virtual stage (`simulation/stage.py`, one thread, simulated ti
 and carry out what it returns in the same order: all Saves in one transaction, then the Sends in list order (first in,
 first out per receiver), then the Wakes; Notes whenever. When the commit fails nothing is sent and the object is thrown
 away. A crash happens before the commit, or after it with any per-receiver prefix of the Sends delivered.
-
-`light` classes are frozen for mypy and plain when they run: they are made at every message, and a frozen one costs three
-times as much to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
-if TYPE_CHECKING:
-    from attrs import frozen as light
-else:
-    from attrs import define as light
+from trading.light import light
 
 Incarnation = tuple[int, int]
 """(run number, counter): strictly increasing over the lives of a role; the counter is the boot clock in ns at its start."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from trading.light import light
 from trading.machine import Incarnation
 from trading.messages.orders import OrderStyle, VenueOrder, VenueStatus
 from trading.order_states import (
@@ -31,7 +32,7 @@ from trading.order_states import (
 from trading.values import ZERO, Purpose, Side
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Intent:
     """A decision to have one order. Sizes in base units, prices in quote units, `_s` venue seconds, `_boot_s` boot clock.
 
@@ -87,7 +88,7 @@ class Intent:
         return self.style is not OrderStyle.LIMIT_IOC
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Order:
     """What became of an intent. seen_size: cumulative, as the venue said; booked_size: sum of its booked fills.
 
@@ -144,7 +145,7 @@ class Order:
         return self.status is OrderStatus.REJECTED and not self.ended_by_ttl
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Sighting:
     """What the venue showed of an order at one moment."""
 
@@ -261,7 +262,7 @@ def observe(order: Order, seen: Sighting, at_s: float) -> tuple[VenueEvent, ...]
     return tuple(found)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Answer:
     """What an Outcome of the gateway means for an order: an event, or nothing and perhaps a word to a person."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from attrs import frozen
-
+from trading.light import light
 from trading.messages.book import Recovery
 
 
@@ -24,7 +23,7 @@ class TradingState(StrEnum):
         return self in (TradingState.ACTIVE, TradingState.REDUCING)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Causes:
     """Everything that may move the state. `known` facts only: an expired lease is a denial at risk, not a cause here."""
 

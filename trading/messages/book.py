@@ -5,8 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from attrs import frozen
-
+from trading.light import light
 from trading.messages.decisions import BookVersion
 from trading.values import Purpose, Side
 
@@ -17,7 +16,7 @@ class Recovery(StrEnum):
     RECONCILED = "reconciled"  # balances too
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class BookOrder:
     """One intent that is not proved terminal (or ended within the last minute, `ended` set, so that re-quotes see why).
 
@@ -49,7 +48,7 @@ class BookOrder:
     cancel_after_s: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class BookPosition:
     """One position that the bot opened or a person adopted. Sizes in base units; prices in quote units.
 
@@ -82,7 +81,7 @@ class BookPosition:
     crash_tightened: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Cooldown:
     """(until, reason) of one product. kind: fill, win, loss, stop, failed, ban."""
 
@@ -93,7 +92,7 @@ class Cooldown:
     by: str = ""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Counters:
     """What risk counts with, all from booked fills and admitted intents, venue time.
 
@@ -108,7 +107,7 @@ class Counters:
     rejects_s: tuple[float, ...] = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Foreign:
     """Holdings of others: balance - what we booked, derived again at every reconcile. Never touched."""
 
@@ -116,7 +115,7 @@ class Foreign:
     size: Decimal
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class BookSnapshot:
     """oms -> risk (full, 2 s lease), exits, console; symbols get the slice of their product.
 

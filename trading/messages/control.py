@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
+from trading.light import light
 from trading.machine import Incarnation
 from trading.messages.decisions import Values
 from trading.messages.orders import Fees
 from trading.product import Product
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class KillSnapshot:
     """kill_switch -> risk, oms, exits, gateway, symbols. Pause is durable too and moves to REDUCING only."""
 
@@ -28,7 +29,7 @@ class KillSnapshot:
     incarnation: Incarnation = (0, 0)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Breaker:
     """One circuit breaker: open means no entries. `measured` false: it has no reading yet, which is a denial at risk."""
 
@@ -40,7 +41,7 @@ class Breaker:
     since_boot_s: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class HealthSnapshot:
     """health_monitor -> risk, exits, oms, symbols."""
 
@@ -50,7 +51,7 @@ class HealthSnapshot:
     incarnation: Incarnation = (0, 0)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Latch:
     """A money latch of risk: daily_stop, weekly_stop, rolling_stop, max_drawdown. Only tightens within its window."""
 
@@ -60,7 +61,7 @@ class Latch:
     until_s: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class LatchSnapshot:
     """risk -> oms, exits, symbols, console. marks: believed prices of what is held."""
 
@@ -73,7 +74,7 @@ class LatchSnapshot:
     incarnation: Incarnation = (0, 0)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class UniverseEntry:
     """One product as the universe sees it now; `eligible` false closes entries, `reason` says why.
 
@@ -90,7 +91,7 @@ class UniverseEntry:
     taker_cost_bps_max: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class UniverseSnapshot:
     """universe -> risk, exits, symbols, market_feed. regime_known: False while there are too few bars to measure one."""
 
@@ -103,7 +104,7 @@ class UniverseSnapshot:
     incarnation: Incarnation = (0, 0)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class CatalogSnapshot:
     """catalog -> risk, oms, exits, gateway, universe, symbols. fetched_boot_s: age of the data, not of the message.
 
@@ -125,7 +126,7 @@ class CatalogSnapshot:
     key_unchecked: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExchangeStatus:
     """Who reads the venue's status page -> catalog. reachable False: nothing was learned (`error` says why).
 
@@ -143,14 +144,14 @@ class ExchangeStatus:
     error: str = ""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ProductStatusSeen:
     """market_feed -> catalog: (product_id, status, message) from the `status` channel, between two readings of the metadata."""
 
     products: tuple[tuple[str, str, str], ...]
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ClockAnchored:
     """catalog -> own shell: write `run/anchor.json`. Venue time was `venue_s` when the boot clock read `boot_s`.
 
@@ -164,7 +165,7 @@ class ClockAnchored:
     drift_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Measured:
     """Anybody -> health_monitor, each second: (name, value) readings since its start or over its window; names in health_monitor.py."""
 
@@ -174,7 +175,7 @@ class Measured:
     incarnation: Incarnation = (0, 0)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Engage:
     """-> kill_switch, a command; the effect is latched. source: file, env, ctl, panic, breaker, root."""
 
@@ -184,28 +185,28 @@ class Engage:
     source: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Rearm:
     command_id: str
     name: str
     cause: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Pause:
     command_id: str
     name: str
     cause: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Resume:
     command_id: str
     name: str
     cause: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class OperatorOrder:
     """operator -> oms (exit: exits). verb: ban, unban, cancel, settle, flatten, adopt, exit. args: plain text values."""
 
@@ -220,7 +221,7 @@ ON_EXIT = "flatten-on-exit:"
 """Begins the command ids of `--flatten-on-exit`: they come from main, which repeats them until it hears that nothing is left."""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class CommandDone:
     """-> operator: the owner saved the command's effect (or refused it, with a sentence). misworded: it names what is not there."""
 
@@ -230,7 +231,7 @@ class CommandDone:
     misworded: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class SweepOrdered:
     """kill_switch, conductor, guardian -> own shell: list and cancel what is ours until twice empty >= 5 s apart."""
 
@@ -238,7 +239,7 @@ class SweepOrdered:
     until_boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class SweepReport:
     """The sweep's shell -> its machine: passes so far, what was canceled, whether it is twice empty."""
 
@@ -249,14 +250,14 @@ class SweepReport:
     error: str = ""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Drain:
     """conductor -> gateway, oms, exits, risk (and to their new incarnations)."""
 
     run_number: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Drained:
     """clean False: orders of ours may be live at the venue."""
 
@@ -268,7 +269,7 @@ class Drained:
     unknown: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ProductsWanted:
     """universe -> the symbols supervisor (through its shell) and market_feed: which symbols run. A snapshot."""
 
@@ -276,7 +277,7 @@ class ProductsWanted:
     products: tuple[str, ...]
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ChildState:
     """One line of a tree snapshot, as supervision reports it."""
 
@@ -292,7 +293,7 @@ class ChildState:
     reason: str = ""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class TreeState:
     """The host of the conductor and of health_monitor -> its machine, each second."""
 
@@ -301,7 +302,7 @@ class TreeState:
     root_alive: bool = True
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Condition:
     """Any -> alerts, console: a level that stands or has gone, never an event. level: info, warning, critical."""
 
@@ -312,7 +313,7 @@ class Condition:
     values: Mapping[str, Any] = field(factory=dict)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Noted:
     """The host -> console and operator: a machine's Note on its way to people; may be lost. config_hash: of the run."""
 
@@ -326,7 +327,7 @@ class Noted:
 # ---- conductor, guardian and kill_switch with their own shells (role `io`); protocol sections 5 to 7 ----------------
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class WriteBeat:
     """conductor -> own shell, each second: rewrite `run/beat` in place. state: starting, ready, parked, draining, stopped."""
 
@@ -335,7 +336,7 @@ class WriteBeat:
     boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class WriteFence:
     """conductor ("drain") and guardian ("guardian") -> own shell: write the fence durably, then answer FenceWritten."""
 
@@ -343,7 +344,7 @@ class WriteFence:
     run_number: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class FenceWritten:
     """The shell's answer; error "" when the fence is durable. A fence that failed is ordered again each second."""
 
@@ -352,7 +353,7 @@ class FenceWritten:
     error: str = ""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class FenceSeen:
     """The host of the conductor -> conductor: the guardian's fence closes runs <= run_number (read each second)."""
 
@@ -360,14 +361,14 @@ class FenceSeen:
     run_number: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class StopAsked:
     """The host -> conductor: SIGTERM, SIGINT, `ctl stop` or the end of --for. Repeats change nothing."""
 
     reason: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class RootEnded:
     """The host -> conductor: root has given up or died without being asked. The venue is swept and the exit is non-zero.
 
@@ -378,7 +379,7 @@ class RootEnded:
     gave_up: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class StopTree:
     """conductor -> own shell: stop root in good order; what still lives at `kill_at_boot_s` gets SIGKILL. Answered by TreeStopped."""
 
@@ -386,21 +387,21 @@ class StopTree:
     kill_at_boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class TreeStopped:
     """left_pids: processes of ours that live even after SIGKILL (should be none)."""
 
     left_pids: tuple[int, ...] = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ListOurs:
     """conductor -> own shell: list what is ours at the venue with a connection of its own; answered by OursListed."""
 
     deadline_boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class OursListed:
     """complete False: no answer. orders: client order ids of ours that are open, pending or queued."""
 
@@ -409,14 +410,14 @@ class OursListed:
     error: str = ""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class EngageKillFile:
     """conductor -> own shell, when root gives up: engage by file and record, since the role may be gone."""
 
     cause: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class AlertPeople:
     """conductor and guardian -> own shell: an alert that this process itself sends (the alerts role may be gone)."""
 
@@ -425,14 +426,14 @@ class AlertPeople:
     text: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class HandOver:
     """conductor -> own shell: tell the guardian to take over at once (exit 1 with orders that may live)."""
 
     run_number: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Leave:
     """conductor, guardian -> own shell: end this process with `exit_code`. live_possible: orders of ours may be live."""
 
@@ -445,12 +446,12 @@ class Leave:
     listed: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ReadBeat:
     """guardian -> own shell, each second: read `run/beat` and look for the process that writes it; answered by BeatSeen."""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class BeatSeen:
     """run_number 0: no beat that can be believed. handed_over: the run asked the guardian to take over at once."""
 
@@ -460,14 +461,14 @@ class BeatSeen:
     handed_over: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class KillRun:
     """guardian -> own shell: SIGKILL run.py, only if pid, start time and run number are those of `run_number`."""
 
     run_number: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class StopSweep:
     """guardian, kill_switch -> own shell: the sweep that is under way ends after its present request."""
 

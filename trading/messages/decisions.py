@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from attrs import frozen
-
+from trading.light import light
 from trading.machine import Incarnation
 from trading.values import Side
 
@@ -16,7 +15,7 @@ Values = tuple[tuple[str, str], ...]
 """Measured values beside a code, as (name with unit, text) pairs in reading order."""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExitPlan:
     """How a position will be left. Percentages of the average entry price, as positive Decimals (8 = 8 %)."""
 
@@ -26,7 +25,7 @@ class ExitPlan:
     hold_s_max: float = 172_800.0
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class EntryPolicy:
     """How an entry works its way in: post-only first, re-quoted at most `requotes_max` times, the last time perhaps an IOC.
 
@@ -40,7 +39,7 @@ class EntryPolicy:
     taker_cost_bps_max: Decimal = Decimal(60)
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Proposal:
     """symbol -> risk, a command repeated until its verdict. Long only: an entry is always a BUY.
 
@@ -77,7 +76,7 @@ class Proposal:
     size_factor: float = 1.0
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class CapNumbers:
     """The numbers a verdict rests on, so that OMS can assert the same caps with the same function.
 
@@ -95,7 +94,7 @@ class CapNumbers:
     counted_foreign: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Approved:
     """risk -> oms, a command; approval_id = uuid5(proposal, version). Admitted only while `version` is current."""
 
@@ -110,7 +109,7 @@ class Approved:
     decided_boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Admitted:
     """oms -> risk: the intent row stands."""
 
@@ -120,7 +119,7 @@ class Admitted:
     version: BookVersion
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Stale:
     """oms -> risk: judged on an old version; the newer BookSnapshot went before this."""
 
@@ -129,7 +128,7 @@ class Stale:
     version: BookVersion
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Refused:
     """oms -> risk: an assertion of oms failed; denied and alerted."""
 
@@ -139,7 +138,7 @@ class Refused:
     values: Values = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Verdict:
     """risk -> symbol, the last word on a proposal."""
 
@@ -150,7 +149,7 @@ class Verdict:
     values: Values = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExitOrder:
     """exits -> oms, a command. exit_id = uuid5(position, reason, n); a repeat of the id replaces price and size.
 
@@ -171,7 +170,7 @@ class ExitOrder:
     valid_until_boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExitVerdict:
     """oms -> exits: what became of the command; code "admitted", "waiting", or why not."""
 
@@ -182,7 +181,7 @@ class ExitVerdict:
     values: Values = ()
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExitAdvice:
     """symbol -> exits, a snapshot that can only tighten: a stop price proposed for a position's product."""
 
@@ -192,7 +191,7 @@ class ExitAdvice:
     n: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Tighten:
     """exits -> oms, a snapshot: only the tighter is kept; raises no version; at most one a second. leaving: the reason for which
     the position is being left until it is flat, which outlives exits; "" keeps what is known. crash_tightened: the crash that is
@@ -206,7 +205,7 @@ class Tighten:
     crash_tightened: bool = False
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExitRequest:
     """operator -> exits through oms' answer path: a person wants the position of a product left now, by the ordinary exit."""
 
@@ -216,7 +215,7 @@ class ExitRequest:
     cause: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ArmedExit:
     """One position as exits watches it. state: armed, leaving, blocked; `reason` of the last two.
 
@@ -236,7 +235,7 @@ class ArmedExit:
     distance_to_stop_pct: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class ExitsSnapshot:
     """exits -> console, operator: what is armed, since when, and what cannot be left."""
 

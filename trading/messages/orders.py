@@ -5,8 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 
-from attrs import frozen
-
+from trading.light import light
 from trading.machine import Incarnation
 from trading.values import Purpose, Side
 
@@ -23,7 +22,7 @@ class OrderStyle(StrEnum):
     MARKET_IOC = "market_ioc"
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class OrderBody:
     """What will be posted, complete: it carries its own death (`end_time_s`, venue seconds, whole) unless it is an IOC."""
 
@@ -36,14 +35,14 @@ class OrderBody:
     end_time_s: int | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Hello:
     """oms -> gateway: who asks; nothing is admitted before the answer."""
 
     oms_incarnation: Incarnation
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class HelloAck:
     """gateway -> oms: the incarnation that new intents are bound to."""
 
@@ -51,7 +50,7 @@ class HelloAck:
     gateway_incarnation: Incarnation
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Withdraw:
     """oms -> gateway: (client_order_id, gateway incarnation it was bound to) of each SUBMITTED intent; never posted afterwards."""
 
@@ -59,7 +58,7 @@ class Withdraw:
     orders: tuple[tuple[str, Incarnation], ...]
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class PlaceOrder:
     """oms -> gateway, a command repeated each second until an Outcome arrives; posted at most once, ever."""
 
@@ -81,7 +80,7 @@ class OutcomeKind(StrEnum):
     IN_FLIGHT = "in_flight"  # answer to Withdraw only: a POST is under way, its Outcome follows
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class OrderOutcome:
     """gateway -> oms. reason: the venue's or the gateway's code ("late", "fenced:kill", "INSUFFICIENT_FUND", ...)."""
 
@@ -95,7 +94,7 @@ class OrderOutcome:
     answered_boot_s: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class CancelOrders:
     """oms -> gateway: repeated until each is terminal; purpose-free, never fenced, budget with a reserve."""
 
@@ -103,7 +102,7 @@ class CancelOrders:
     venue_order_ids: tuple[str, ...]
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class CancelsAnswered:
     """gateway -> oms. results: (venue_order_id, accepted, reason). Accepted is not canceled. complete False: nothing is known."""
 
@@ -127,7 +126,7 @@ class QueryKind(StrEnum):
     CANDLES = "candles"  # product_id, bar_s, since_s .. until_s
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Query:
     """To the gateway, from oms, catalog, exits. `reply_to`: the role that gets the Page."""
 
@@ -142,7 +141,7 @@ class Query:
     bar_s: int | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class VenueOrder:
     """One order as the venue lists it, in FIX words; `status` is a `VenueStatus` value."""
 
@@ -197,7 +196,7 @@ _RANK = {
 }
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class VenueFill:
     """One booked trade of ours, base sizes always (size_in_quote is solved in wire.py). kind: FILL, REVERSAL, CORRECTION, SYNTHETIC."""
 
@@ -214,7 +213,7 @@ class VenueFill:
     kind: str = "FILL"
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class OddFill:
     """A fill that cannot be read, of an order that can be named: it is others' business, or one order's, not all orders'."""
 
@@ -222,7 +221,7 @@ class OddFill:
     why: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Balance:
     """One currency: available excludes hold."""
 
@@ -231,7 +230,7 @@ class Balance:
     hold: Decimal
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class BestBidAsk:
     product_id: str
     bid: Decimal
@@ -239,14 +238,14 @@ class BestBidAsk:
     exchange_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Fees:
     maker_rate: Decimal
     taker_rate: Decimal
     tier: str
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Account:
     portfolio_uuid: str
     can_view: bool
@@ -254,7 +253,7 @@ class Account:
     can_transfer: bool
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Candle:
     start_s: int
     open: float
@@ -267,7 +266,7 @@ class Candle:
 PageItem = VenueOrder | VenueFill | OddFill | Balance | BestBidAsk | Fees | Account | Candle | float | object
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Page:
     """gateway -> whoever asked. complete False means no answer at all: a partial listing proves nothing.
 
@@ -283,7 +282,7 @@ class Page:
     answered_boot_s: float = 0.0
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class OrderUpdate:
     """user_feed -> oms, a cumulative snapshot of one order (no trade ids: fills are read by REST)."""
 
@@ -300,7 +299,7 @@ class OrderUpdate:
     epoch: int = 0
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class FeedReset:
     """user_feed -> oms: a new connection (or the loss of one): what happened in between must be asked."""
 
@@ -308,7 +307,7 @@ class FeedReset:
     connected: bool
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Call:
     """A machine -> its own shell (`io`): one request to be carried out on a worker of `lane` (cancel, order, query).
 
@@ -321,7 +320,7 @@ class Call:
     deadline_boot_s: float
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Called:
     """The shell -> its machine: what came back. A Call without an answer past its deadline comes back Unknown, always.
 
@@ -341,7 +340,7 @@ class Called:
     limit_reset_s: float | None = None
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class HourlyCount:
     """The gateway -> its shell, to be kept in a file: requests of the running hour (hour: boot seconds // 3600)."""
 
@@ -349,7 +348,7 @@ class HourlyCount:
     requests: int
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class RestartWanted:
     """The gateway -> its shell: a worker is stuck (not back 5 s after its deadline). The shell says so and exits with 70."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from attrs import frozen
-
 from trading.data_guards import DataGuardSettings
 from trading.denied import Denied
+from trading.light import light
 from trading.machine import Instant
 from trading.messages.book import BookPosition, BookSnapshot
 from trading.messages.control import (
@@ -34,7 +33,7 @@ HELD_BACK = frozenset({"reconcile_pending", "measuring", "permission_expired", "
 """Transient codes: they hold a proposal in risk's queue until valid_until; only then is it denied."""
 
 
-@frozen(kw_only=True)
+@light(kw_only=True)
 class Case:
     """heard_boot_s: role -> boot clock when its snapshot was last heard. nav_usd: None while it cannot be known.
 
