@@ -22,6 +22,8 @@ from trading.messages.control import (
     Drained,
     HealthSnapshot,
     KillSnapshot,
+    Latch,
+    LatchSnapshot,
     OperatorOrder,
 )
 from trading.messages.decisions import Refused
@@ -138,3 +140,14 @@ def test_a_drain_before_the_venue_was_read_is_not_clean() -> None:
     host.answer_query(QueryKind.ORDERS)
     host.answer_query(QueryKind.FILLS)
     assert host.last(Drained).clean
+
+
+def test_a_new_latch_takes_resting_entries_back_and_one_that_is_known_says_nothing() -> None:
+    host = Host().active()
+    host.tell(LatchSnapshot(n=1, latches=(), nav_usd=D(1000)))
+    host.accepted_entry()
+    assert host.tell(LatchSnapshot(n=1, latches=(), nav_usd=D(990))) == []
+    daily = Latch(code="daily_stop", values=(), since_s=host.now.venue_s)
+    host.tell(LatchSnapshot(n=2, latches=(daily,), nav_usd=D(900)))
+    assert host.last(CancelOrders).venue_order_ids == ("v1",)
+    assert host.tell(LatchSnapshot(n=2, latches=(daily,), nav_usd=D(890))) == []
