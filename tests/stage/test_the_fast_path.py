@@ -1,8 +1,7 @@
-"""Bars and quotes reach machines without the heap, fast enough for backtests."""
+"""Bars and quotes reach machines without the heap."""
 
 from __future__ import annotations
 
-import time
 from typing import ClassVar
 
 from simulation.stage import VirtualStage
@@ -33,23 +32,6 @@ class Idle(QuietMachine):
     def on_quote(self, q, now):
         self.quotes += 1
         return ()
-
-
-def test_bars_are_dispatched_at_more_than_300_000_a_second():
-    stage = VirtualStage()
-    for i in range(4):
-        stage.add(f"symbol:{i}", Idle)
-    stage.run_for(1)
-    bars = [bar(n) for n in range(50_000)]
-    started = time.perf_counter()
-    for n, b in enumerate(bars):
-        if n % 2 == 0:
-            stage.run_until_venue(stage.now.venue_s + 60)
-        stage.put_bar(b)
-    elapsed = time.perf_counter() - started
-    print(f"{4 * len(bars) / elapsed:,.0f} bar deliveries/s")
-    assert all(stage.machine(f"symbol:{i}").bars == 50_000 for i in range(4))
-    assert 4 * len(bars) / elapsed > 300_000
 
 
 def test_market_data_takes_no_heap_entry():
