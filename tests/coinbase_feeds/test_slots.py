@@ -187,7 +187,7 @@ def test_a_full_a_dead_and_a_vanished_receiver_never_block_the_ringer(tmp_path):
     begin = time.perf_counter()
     for _ in range(2_000):
         ringer.ring(["BTC-USD"])
-    assert time.perf_counter() - begin < 1.0
+    assert time.perf_counter() - begin < 20.0, "one that blocked it would hold it for ever"
     assert ringer.full > 1_000
     assert full.drain() > 5
     again = Bell(tmp_path, "dead")
