@@ -198,6 +198,8 @@ class OmsMachine(QuietMachine):
                 self._permission("latches", message)
             case CatalogSnapshot():
                 d.products = {p.product_id: p for p in message.products}
+                if d.key_unchecked and not message.key_unchecked:
+                    d.ask_pass()
                 self._permission("catalog", message)
             case FeedReset():
                 d.ask_pass()

@@ -30,9 +30,10 @@ def balances_answered(d: Desk, one: Pass, message: Page) -> None:
         totals=totals(rows),
         booked=booked,
         gap=gap,
+        cash_usd=d.book.meta.cash_usd,
     )
     d.changed = True
-    if d.catalog is not None and d.catalog.key_unchecked:
+    if d.key_unchecked:
         d.drift_usd = ZERO
         return  # it may be another account's: what is missing there has not left ours
     quiet = not d.book.unbooked and len(d.book.fills) == one.booked_before

@@ -94,7 +94,7 @@ class Pass:
 
 @define
 class Balances:
-    """The last complete balance pass. booked: by currency, what our positions held then by booked fills."""
+    """The last complete balance pass. booked: by currency, what our positions held then by booked fills; cash_usd: what those moved."""
 
     asked_at: float
     answered_at: float
@@ -102,6 +102,7 @@ class Balances:
     totals: Mapping[str, Decimal]
     booked: Mapping[str, Decimal]
     gap: BalancesGap
+    cash_usd: Decimal
 
 
 @frozen
@@ -245,6 +246,11 @@ class Desk:
         self.queries[query_id] = Asked(what, key, self.now.boot_s)
         self.send("gateway", Query(query_id=query_id, reply_to=ROLE, kind=kind, **what_of))
         return query_id
+
+    @property
+    def key_unchecked(self) -> bool:
+        """Whether the venue has not told yet whose key it is: its balances may be another account's."""
+        return self.catalog is not None and self.catalog.key_unchecked
 
     def ask_pass(self) -> None:
         """A reconcile pass at once, or again as soon as the one under way is through."""

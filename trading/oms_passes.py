@@ -239,6 +239,10 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
         one.stage = "balances"
     else:
         balances_answered(d, one, message)
+        if d.key_unchecked:  # these may be another account's: nothing is compared yet, so entries wait
+            d.pass_ = None
+            d.pass_at = d.now.boot_s + d.settings.reduction_apart_s
+            return
         if d.recovery is not Recovery.RECONCILED and one.rebuilding_s == 0.0:
             _reach(d, Recovery.RECONCILED)
         _finish(d, one)

@@ -37,7 +37,9 @@ def full_snapshot(d: Desk) -> BookSnapshot:
     gone = min(ZERO, diff.usd) if expected is not None and diff is not None else ZERO
     if expected is not None:
         expected += gone  # money that seems gone counts at once, money that seems new when it is sure
-    moved = expected - gap.quote_total if gap and expected is not None else ZERO
+    moved = ZERO
+    if gap and d.balances:
+        moved = book.meta.cash_usd - d.balances.cash_usd if expected is None else expected - gap.quote_total
     paid, earned = _seen_cash(d)
     return BookSnapshot(
         version=d.version,

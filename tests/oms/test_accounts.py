@@ -315,8 +315,10 @@ def test_no_position_is_cut_before_the_venue_has_told_whose_key_it_is() -> None:
     host.tell(KillSnapshot(n=2, engaged=False), unchecked)
     host.greet()
     host.run(60.0, answer=quiet_venue(host, USD))
-    assert (host.book.recovery, host.book.positions[0].booked_size) == (Recovery.RECONCILED, D(1))
+    assert (host.book.recovery, host.book.positions[0].booked_size) == (Recovery.ORDERS_KNOWN, D(1)), "entries wait"
     host.tell(evolve(unchecked, n=2, key_unchecked=False))
+    host.run(1.0, answer=quiet_venue(host, USD))
+    assert host.book.recovery is Recovery.RECONCILED, "at once, not at the next turn"
     host.run(60.0, answer=quiet_venue(host, USD))
     assert host.book.positions == (), "it is our account, and the coin has left it"
 
@@ -521,3 +523,13 @@ def test_a_fill_that_is_seen_and_not_booked_moves_the_cash_as_it_moves_the_posit
     host.run(1.0)
     host.answer_query(QueryKind.FILLS, fill(place, "v1", "e1", "2", "100", fee="0.8"))
     assert before - host.book.quote_total_usd == D("200.8")
+
+
+def test_a_purchase_counts_once_in_cash_and_coins_also_before_a_first_balance_was_accepted() -> None:
+    """Until the next balance page the money was still there beside what it had bought, and set a high-water mark."""
+    host = Host().active()
+    host.machine.desk.book.put_meta(evolve(host.machine.desk.book.meta, base_quote_usd=None))
+    before = host.book.quote_total_usd
+    host.bought("1", "100")
+    assert host.book.positions[0].booked_size == D(1)
+    assert before - host.book.quote_total_usd >= D(100)
