@@ -31,7 +31,10 @@ def prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[RunP
     """The venue is there, the account known and locked. Raises StartRefused."""
     if venue is not None:
         line = venue.wait_ready()
-        view.event("venue", f"the simulated venue is ready at {line['rest']}", {"rest": line["rest"]})
+        goes_on = line["market"] == "synthetic" and not line["scenario"]
+        more = "; its market goes on where it stood, without an opening" if goes_on else ""
+        values = {"rest": line["rest"], "scenario": line["scenario"] or ""}
+        view.event("venue", f"the simulated venue is ready at {line['rest']}{more}", values)
     tag = account_tag(plan, ACCOUNT_S)
     account = lock_account(tag)
     plan = evolve(plan, tag=tag)

@@ -70,8 +70,7 @@ def make_plan(
     record: bool = False,
     strategies: Path | None = None,
     page_port: int = 0,
-) -> tuple[RunPlan, str]:
-    """(the plan, the name of the opening scenario or "")."""
+) -> RunPlan:
     loaded = load_or_explain(env, mode, config, overrides, strategies)
     settings: Any = loaded.config
     chosen_mode = settings.bot.mode
@@ -92,11 +91,11 @@ def make_plan(
     products = tuple(product for tier in settings.universe.tiers.values() for product in tier.products)
     if not products:
         raise UsageError("universe.tiers: no product is in any tier, so there is nothing to trade")
-    venue, scenario = (None, "") if live_venue else embedded(market, speed, start, seed)
+    venue = None if live_venue else embedded(market, speed, start, seed)
     if venue is not None and market == "coinbase":
         line = ("--venue-line", str(venue_line.resolve())) if venue_line is not None else ()
         venue = evolve(venue, options=(*venue.options, "--products", ",".join(products), *line))
-    plan = RunPlan(
+    return RunPlan(
         data_dir=data_dir_of(env, market, data_dir),
         env=env,
         mode=chosen_mode,
@@ -118,7 +117,6 @@ def make_plan(
         record_told=record,
         strategies_dir=None if strategies is None else strategies.resolve(),
     )
-    return plan, scenario
 
 
 def check_market(market: str, mode: str, env: str, speed: float, fresh: bool) -> None:
@@ -149,18 +147,16 @@ def check_market(market: str, mode: str, env: str, speed: float, fresh: bool) ->
             raise UsageError(f"{' and '.join(missing)}: not set; a live bot reads its key from the environment")
 
 
-def embedded(market: str, speed: float, start: str | None, seed: int | None) -> tuple[EmbeddedVenue, str]:
-    """The simulated venue's options, and the scenario that the view names."""
+def embedded(market: str, speed: float, start: str | None, seed: int | None) -> EmbeddedVenue:
+    """How the simulated venue is started."""
     options = [
         "--market",
         market if market in ("synthetic", "coinbase") else str(Path(market).resolve()),
         "--speed",
         f"{speed:g}",
     ]
-    scenario = ""
     if market == "synthetic":
-        scenario = "opening"
-        options += ["--scenario", scenario]
+        options += ["--scenario", "opening"]
     if start is not None:
         if market in ("synthetic", "coinbase"):
             raise UsageError("--from: only a recorded market has a beginning to choose; add --market DIR")
@@ -168,4 +164,4 @@ def embedded(market: str, speed: float, start: str | None, seed: int | None) -> 
     if seed is not None:
         options += ["--seed", str(seed)]
     module = "exchange.paper" if market == "coinbase" else "exchange.simulator"
-    return EmbeddedVenue(options=tuple(options), module=module), scenario
+    return EmbeddedVenue(options=tuple(options), module=module)

@@ -80,7 +80,7 @@ def run(
     """Start the bot. Without options: staging, paper, on an embedded simulated Coinbase with a synthetic market."""
     from cli.plans import make_plan
 
-    plan, scenario = make_plan(
+    plan = make_plan(
         env=env,
         mode=mode,
         market=market,
@@ -104,7 +104,7 @@ def run(
     from telemetry.terminal import choose_view
 
     named = "" if plan.data_dir.parent == DATA else f" --data-dir {shlex.quote(str(plan.data_dir))}"
-    view = choose_view(plan.data_dir, plain=plain, as_json=as_json, scenario=scenario, named=named)
+    view = choose_view(plan.data_dir, plain=plain, as_json=as_json, named=named)
     raise typer.Exit(run_bot(plan, view))
 
 

@@ -41,13 +41,13 @@ class View(Protocol):
     def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None: ...
 
 
-def choose_view(data_dir: Path, *, plain: bool, as_json: bool, scenario: str = "", named: str = "") -> View:
+def choose_view(data_dir: Path, *, plain: bool, as_json: bool, named: str = "") -> View:
     """Live on a terminal; plain lines without one, with --plain or TERM=dumb; JSON lines with --json."""
     if as_json:
         return JsonView(data_dir)
     if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return PlainView(data_dir)
-    return LiveView(data_dir, scenario, named)
+    return LiveView(data_dir, named)
 
 
 class _Watcher:
@@ -220,11 +220,11 @@ class JsonView(PlainView):
 class LiveView(_Watcher):
     """The rich picture, redrawn four times a second by its own thread."""
 
-    def __init__(self, data_dir: Path, scenario: str = "", named: str = "") -> None:
+    def __init__(self, data_dir: Path, named: str = "") -> None:
         super().__init__(data_dir)
         self.out = outlet_on(sys.stdout)
         self.console = Console(file=cast("IO[str]", self.out))
-        self.local = Local(scenario=scenario, data_dir=str(data_dir), started_s=time.time(), named=named)
+        self.local = Local(data_dir=str(data_dir), started_s=time.time(), named=named)
         self.picture: Mapping[str, Any] | None = None
         self.live = Live(
             draw(None, self.local, self.console.height, self.console.width),
@@ -241,6 +241,7 @@ class LiveView(_Watcher):
     def on_event(self, kind: str, text: str, values: Mapping[str, Any]) -> None:
         stamp = time.time()
         self.local.events.append((stamp, kind, text))
+        self.local.scenario = values.get("scenario", self.local.scenario)
         if kind in ("restarted", "down", "recovery", "venue", "guardian"):
             self.local.restarts.append(f"{time.strftime('%H:%M:%S', time.gmtime(stamp))}  {text}")
         elif values.get("show"):

@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,12 @@ def _assemble(args: Namespace, folder: Path, lock: int) -> Assembled:
         settings=Settings(settle_s=SETTLE_S * args.speed, cancel_s=CANCEL_S * args.speed),
         now_s=now_s,
     )
-    for row in journal.load_moves():
-        ended = bool(row.points) and row.points[-1][1] == 0.0 and row.start_s + row.points[-1][0] < now_s - MOVES_KEPT_S
-        if row.product_id in venue.products and not ended:
+    kept = [row for row in journal.load_moves() if row.product_id in venue.products and not forgotten(row, now_s)]
+    opens = (
+        begins_s is None and args.scenario is not None and opens_again(journal.meta("stopped"), kept, saved_s, now_s)
+    )
+    for row in kept:
+        if not opens or row.start_s <= (saved_s or 0.0):
             market.add_move(row)
     resumed = journal.resume(venue, now_s)
     if not resumed:
@@ -141,8 +145,6 @@ def _assemble(args: Namespace, folder: Path, lock: int) -> Assembled:
     candles = Candles(market)
     journal.load_bars(candles, int(now_s // 60) - 9 * 1440)
     running = Running(market=market, clock=clock, venue=venue, candles=candles, journal=journal, keys=load_keys(folder))
-    # A venue that was killed goes on where it stood; one that was stopped opens again.
-    opens = begins_s is None and args.scenario is not None and journal.meta("stopped") != "no"
     moves: list[Move] = []
     if opens:
         try:
@@ -155,6 +157,22 @@ def _assemble(args: Namespace, folder: Path, lock: int) -> Assembled:
     journal.set_meta(market=market_name, stopped="no")
     journal.commit(venue, now_s)
     return Assembled(running, resumed, args.scenario if opens else "", lock)
+
+
+def forgotten(move: Move, now_s: float) -> bool:
+    """It is back at 0, and no candle that anybody asks for shows it."""
+    return bool(move.points) and move.points[-1][1] == 0.0 and move.end_s < now_s - MOVES_KEPT_S
+
+
+def opens_again(stopped: str | None, moves: Sequence[Move], saved_s: float | None, now_s: float) -> bool:
+    """Whether a start plays its scenario. `stopped`: "yes" or "no" as the ledger says it, None: a new one.
+
+    A venue that was killed goes on where it stood. One that was stopped goes on too while what moved the market then is
+    under way: openings on top of each other would carry a price ever further from its path. What had not begun when it
+    was stopped nobody has seen: the new opening takes its place.
+    """
+    under_way = any(move.start_s <= (saved_s or 0.0) and now_s < move.end_s for move in moves)
+    return stopped != "no" and not under_way
 
 
 def bind(folder: Path, chosen: int) -> dict[str, socket.socket]:

@@ -86,6 +86,11 @@ class Move:
             before_s, before = point_s, value
         return before
 
+    @property
+    def end_s(self) -> float:
+        """From then on it changes no more; an offset that is not back at 0 stays."""
+        return self.start_s + max(self.for_s, self.points[-1][0] if self.points else 0.0)
+
     def active(self, at_s: float) -> bool:
         return self.start_s <= at_s < self.start_s + self.for_s
 

@@ -29,8 +29,8 @@ def money(venue):
 
 
 def test_kill_nine_loses_no_accepted_order_no_fill_and_no_balance(tmp_path):
-    with VenueProcess(tmp_path, scenario="opening") as first:
-        assert first.line["scenario"] == "opening"
+    with VenueProcess(tmp_path, scenario="quiet") as first:
+        assert first.line["scenario"] == "quiet"
         client = first.client()
         accepted = []
         for n in range(10):
@@ -42,9 +42,9 @@ def test_kill_nine_loses_no_accepted_order_no_fill_and_no_balance(tmp_path):
         line = first.line
         held = money(first)
         first.kill()
-    with VenueProcess(tmp_path, scenario="opening") as second:
+    with VenueProcess(tmp_path, scenario="quiet") as second:
         after = second.state()
-        assert second.line["scenario"] == "", "after a kill the market goes on; only a clean stop opens again"
+        assert second.line["scenario"] == "", "after a kill the market goes on; only a clean stop may open again"
         assert second.line["resumed"] is True
         for name in ("rest", "ws_market", "ws_user", "back_door", "api_key", "api_secret", "portfolio_uuid"):
             assert second.line[name] == line[name], name
@@ -60,8 +60,8 @@ def test_kill_nine_loses_no_accepted_order_no_fill_and_no_balance(tmp_path):
         assert again.success_response["order_id"] == accepted[5], "the id is remembered across the kill"
         assert client.cancel_orders(accepted[2:]).results[0].success is True
         assert second.stop() == 0
-    with VenueProcess(tmp_path, scenario="opening") as third:
-        assert third.line["scenario"] == "opening"
+    with VenueProcess(tmp_path, scenario="quiet") as third:
+        assert third.line["scenario"] == "quiet"
         assert third.state()["fills"] == before["fills"]
 
 

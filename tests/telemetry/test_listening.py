@@ -289,6 +289,16 @@ def test_while_the_bot_stops_the_view_says_so_and_calls_no_part_of_it_restarted(
     assert "being restarted" not in shown
 
 
+def test_the_view_names_the_scenario_that_the_venue_plays_and_none_where_its_market_goes_on(tmp_path) -> None:
+    view = LiveView(tmp_path)
+    for scenario in ("opening", ""):
+        view.event("venue", "the simulated venue is ready", {"rest": "x", "scenario": scenario})
+        view.event("tree", "starting the tree of run 1")
+        console = Console(file=io.StringIO(), width=160, height=44, color_system=None)
+        console.print(draw(told().picture({}), view.local, 44, 160))
+        assert ("scenario: opening" in console.file.getvalue()) == bool(scenario)  # type: ignore[attr-defined]
+
+
 def test_an_unknown_order_is_shown_as_unknown() -> None:
     assert "unknown" in screen(told(("oms", book(n=2, orders=(order("UNKNOWN"),)))), 160, 44)
 
