@@ -209,6 +209,8 @@ class KillSwitchMachine(QuietMachine):
             self.pause_name = command.name
             self.snapshot = evolve(self.snapshot, paused=True, pause_cause=command.cause)
         else:
+            if not self.snapshot.paused:
+                return [self._done(command.command_id, True, "nothing was paused; nothing was changed")]
             self.pause_name = ""
             self.snapshot = evolve(self.snapshot, paused=False, pause_cause="")
         return [*out, self._done(command.command_id, True, words)]

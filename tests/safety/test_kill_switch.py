@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from exchange.coinbase.fences import KILL_FILE, kill_file_id
 from simulation.stage import VirtualStage
@@ -183,6 +184,14 @@ def test_pause_is_durable_and_is_not_a_kill():
     assert not w.shell.orders
     w.tell(Resume(command_id="p2", name="ada", cause="back"))
     assert not w.last.paused
+
+
+def test_a_resume_with_nothing_paused_says_so_and_changes_nothing():
+    w = World()
+    before = w.last
+    w.tell(Resume(command_id="p1", name="ada", cause="back"))
+    assert w.answers[-1] == CommandDone(command_id="p1", ok=True, text="nothing was paused; nothing was changed")
+    assert evolve(w.last, n=before.n) == before
 
 
 def test_a_breaker_that_wants_a_kill_engages_and_a_rearm_holds_while_the_wish_stands():
