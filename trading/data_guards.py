@@ -129,6 +129,11 @@ class OutlierGuard:
     def suspicious(self) -> bool:
         return self.seen > 0
 
+    @property
+    def suspect(self) -> float:
+        """The newest price that was not believed, 0.0 when the newest was."""
+        return self._suspect if self.seen else 0.0
+
     def accept(self, price: float, stamp: float, boot_s: float = 0.0) -> bool:
         """True when `price` is believed (it is then `self.price`). stamp: what makes a snapshot distinct, e.g. its time."""
         believed = self.price

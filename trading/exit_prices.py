@@ -99,7 +99,7 @@ class ExitPrices:
         return max(known, key=lambda price: price.received_boot_s, default=None)
 
     def answered(self, page: Page, now: Instant) -> None:
-        """A partial page is no answer, and a jump none until a second answer or the feed agrees."""
+        """A partial page is no answer, and a jump none until a second answer or the feed jumps the same way."""
         if not page.complete:
             return
         for item in page.items:
@@ -114,15 +114,18 @@ class ExitPrices:
                 )
 
     def _believed(self, item: BestBidAsk, answered_s: float) -> bool:
-        """Answers come `query_s` apart: two that agree are not one bad moment of a thin book."""
+        """Answers come `query_s` apart: two on the same side are not one bad moment of a thin book, and a market that goes
+        on falling does not come back to agree.
+        """
         guard = self._guards.get(item.product_id)
         if guard is None:
             return False
-        mid = (float(item.bid) + float(item.ask)) * 0.5
-        if not guard.accept(mid, answered_s, answered_s):
-            if guard.seen < 2:
-                return False
-            guard.believe(mid)
+        mid, suspect = (float(item.bid) + float(item.ask)) * 0.5, guard.suspect
+        if guard.accept(mid, answered_s, answered_s):
+            return True
+        if not suspect or (suspect < guard.price) != (mid < guard.price):
+            return False
+        guard.believe(mid)
         return True
 
     def ask(self, held: Iterable[str], now: Instant) -> list[Effect]:

@@ -161,7 +161,7 @@ class ExitsMachine(QuietMachine):
             case UniverseSnapshot():
                 return self._took_universe(message, now)
             case LatchSnapshot():
-                self._nav = message.nav_usd
+                self._took_nav(message.nav_usd)
             case ExitVerdict():
                 return self._verdict(message, now)
             case ExitAdvice():
@@ -191,6 +191,7 @@ class ExitsMachine(QuietMachine):
 
     def _took_book(self, book: BookSnapshot, now: Instant) -> Effects:
         self._book = book
+        self._took_nav(self._nav)
         out: list[Effect] = []
         watches: dict[str, Watch] = {}
         for position in book.positions:
@@ -225,6 +226,11 @@ class ExitsMachine(QuietMachine):
         out += self._answer_requests()
         out += self._prices.hold({name: group[0].position.average_price for name, group in self._by_product.items()})
         return [*out, *self._all(now), *self._halted(now)]
+
+    def _took_nav(self, nav_usd: Decimal | None) -> None:
+        """What is told while a page misses money lacks it, and is told anew only within ten seconds: it trims nothing."""
+        unsure = self._book is not None and self._book.quote_unconfirmed_usd
+        self._nav = None if unsure else nav_usd
 
     def _ended(self, watch: Watch, position: BookPosition, now: Instant) -> list[Effect]:
         """The book shows an exit that we commanded, or that one has ended without making the position flat."""

@@ -324,6 +324,22 @@ def test_one_bad_answer_by_rest_stops_nobody_out_and_the_next_that_agrees_does()
     assert (sale.reason, sale.limit_price) == ("stop", D("75.14"))
 
 
+def test_a_market_that_falls_from_answer_to_answer_is_left_at_the_second():
+    """None of them agreed with the one before within five percent: nothing was sold, and nobody was told for a minute."""
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    assert orders(machine.handle(by_rest("85", 2), at(2))) == []
+    [sale] = orders(machine.handle(by_rest("75", 7), at(7)))
+    assert (sale.reason, sale.limit_price) == ("stop", D("74.15"))
+
+
+def test_two_bad_answers_on_both_sides_of_what_is_believed_decide_nothing():
+    machine = exits()
+    machine.on_quote(quote(100, at(1), alive=False), at(1))
+    assert orders(machine.handle(by_rest("130", 2), at(2))) == []
+    assert orders(machine.handle(by_rest("75", 7), at(7))) == []
+
+
 def test_without_a_deciding_quote_the_limit_is_the_newest_price_not_the_last_answer_by_rest():
     """An answer by REST of an outage hours ago; the feed came back, fell with the market and is silent again."""
     machine = exits()
@@ -577,7 +593,30 @@ def test_nothing_is_trimmed_for_money_that_one_balance_page_misses():
     assert orders(machine.handle(Woke("tick"), at(2))) == []
     machine.handle(book(5, positions=(position(size="4"),)), at(4))
     machine.on_quote(quote(100, at(5)), at(5))
-    assert orders(machine.handle(Woke("tick"), at(5)))[0].reason == "trim", "it was withdrawn"
+    assert orders(machine.handle(Woke("tick"), at(5))) == [], (
+        "the NAV that was told last lacks it still, for up to ten seconds"
+    )
+    machine.handle(LatchSnapshot(n=2, latches=(), nav_usd=D(5_000)), at(6))
+    machine.on_quote(quote(100, at(305)), at(305))
+    assert orders(machine.handle(Woke("tick"), at(305)))[0].reason == "trim", "it was withdrawn"
+
+
+@pytest.mark.parametrize("after_the_book", [True, False])
+def test_a_page_that_erred_has_sold_nothing_when_the_next_one_shows_the_money_again(after_the_book):
+    machine = exits(position(size="4"))
+    machine.handle(LatchSnapshot(n=1, latches=(), nav_usd=D(10_000)), at(1))
+    low = LatchSnapshot(n=2, latches=(), nav_usd=D(5_000))
+    if not after_the_book:
+        machine.handle(low, at(2))
+    machine.handle(book(5, positions=(position(size="4"),), quote_unconfirmed_usd=D(-5_000)), at(2))
+    if after_the_book:
+        machine.handle(low, at(3))
+    machine.handle(book(6, positions=(position(size="4"),)), at(8))
+    machine.on_quote(quote(100, at(9)), at(9))
+    assert orders(machine.handle(Woke("tick"), at(9))) == []
+    machine.handle(LatchSnapshot(n=3, latches=(), nav_usd=D(10_000)), at(10))
+    machine.on_quote(quote(100, at(320)), at(320))
+    assert orders(machine.handle(Woke("tick"), at(320))) == []
 
 
 def test_upkeep_waits_while_fills_are_unbooked():
