@@ -219,8 +219,9 @@ def _sold(books: _Books, fill: Fill, size: Decimal, fee: Decimal) -> None:
     cost = books.cost if all_of_it else books.cost * closed / books.size
     carried = books.fees if all_of_it else books.fees * closed / books.size
     fee_share = fee if closed == size else fee * closed / size
-    proceeds = cost + carried if fill.kind == EXTERNAL else closed * fill.price
-    _realise(books, fill, closed, proceeds - cost - carried - fee_share)
+    # By another hand at what it cost: exactly nothing, not the last digits of two divisions.
+    gained = ZERO if fill.kind == EXTERNAL else closed * fill.price - cost - carried
+    _realise(books, fill, closed, gained - fee_share)
     books.size -= closed
     books.cost -= cost
     books.fees -= carried

@@ -147,6 +147,20 @@ def test_coins_that_a_person_sold_by_hand_neither_lengthen_nor_end_a_streak_of_l
     assert host.book.counters.loss_streak == 1
 
 
+def test_coins_that_left_by_hand_in_parts_are_no_loss_by_the_last_digit_of_a_division() -> None:
+    host = Host().active()
+    host.bought()
+    sold(host, "90", reason="stop")
+    host.boot_s += 8_000.0
+    host.run(1.0)
+    host.bought("3", "100.1", "v2", n=2)
+    for left in ("2.9", "0"):
+        coins = Balance(currency="BTC", available=D(left), hold=D(0))
+        host.run(45.0, answer=quiet_venue(host, USD, coins))
+    assert not [one for one in host.book.positions if one.seen_size]
+    assert host.book.counters.loss_streak == 1
+
+
 def test_a_position_that_is_left_but_for_dust_is_over_with_its_outcome() -> None:
     host = Host().active()
     host.tell(
