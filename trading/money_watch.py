@@ -114,6 +114,10 @@ class MoneyWatch:
         """What moved NAV and is no result; where foreign coins count, an adopted one was in it before."""
         return book.flows_usd + (ZERO if self._settings.caps.count_foreign else book.adopted_usd)
 
+    def _counted_by(self, book: BookSnapshot) -> str:
+        """The name of the count that `_flows_usd` is of: by another one nothing has flowed."""
+        return f"{book.begun_by}:foreign" if self._settings.caps.count_foreign else book.begun_by
+
     def _mark_age_s(self, product_id: str, now: Instant) -> float:
         """A mark lives as long as its connection: a quiet product's quote is old and still the newest."""
         quote = self.quotes[product_id]
@@ -135,7 +139,7 @@ class MoneyWatch:
         # What may be a withdrawal is no loss yet: caps use the lower NAV at once, losses the one without it until oms is sure.
         nav -= book.quote_unconfirmed_usd
         sure = settled and not book.quote_unconfirmed_usd
-        self._water.update(nav, self._flows_usd(book), may_rise=sure, book=book.begun_by)
+        self._water.update(nav, self._flows_usd(book), may_rise=sure, book=self._counted_by(book))
         out: list[Effect] = []
         if self._water.worth_saving(now.boot_s):
             out.append(self._save_water(now, ""))
@@ -188,7 +192,7 @@ class MoneyWatch:
             text = "re-arming the drawdown latch needs a name, a cause, and a NAV that is known"
             return [Send("operator", CommandDone(command_id=message.command_id, ok=False, text=text))]
         latch = self._latches.pop("max_drawdown")
-        self._water = HighWater(usd=self.nav_usd, flows_usd=self._flows_usd(book), book=book.begun_by)
+        self._water = HighWater(usd=self.nav_usd, flows_usd=self._flows_usd(book), book=self._counted_by(book))
         self._drawdown = ZERO
         done = CommandDone(
             command_id=message.command_id, ok=True, text=f"drawdown latch cleared by {message.name}: {message.cause}"

@@ -255,6 +255,23 @@ def test_an_adoption_is_a_deposit_only_where_foreign_coins_did_not_count_before(
     assert (money.nav_usd, money._water.usd, money._drawdown) == (10_000, 10_000, 0)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_flows_that_are_counted_otherwise_since_a_restart_are_no_flow(before):
+    """`count_foreign` was set or unset: all that was ever adopted seemed to leave or to come."""
+    held = {"positions": (position("DOGE-USD", "20"),), "adopted_usd": D(2000), "begun_by": "1:1"}
+    first = RiskWorld(settings=RiskSettings(caps=CapSettings(count_foreign=before)))
+    first.book = book(cash="8000", **held)
+    first.hear()
+    [*_, save] = saves(first.effects, "risk_water")
+    after = RiskWorld(
+        settings=RiskSettings(caps=CapSettings(count_foreign=not before)), rows={"risk_water": {"water": save.row}}
+    )
+    after.book = book(cash="7500", **held)
+    after.hear()
+    money = after.machine._money
+    assert (money.nav_usd, money._water.usd, money._drawdown) == (9_500, 10_000, 5)
+
+
 def test_a_fall_in_price_is_a_drawdown_even_while_a_withdrawal_is_not_sure_yet():
     w = RiskWorld()
     w.book = book(positions=(position("DOGE-USD", "50"),), cash="5000")
