@@ -9,6 +9,7 @@ people look on (`tells`), the verdict that stands is told again every 10 s.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, isnan
 from typing import Any
 
 from trading.advice import StructureAdvice
@@ -64,7 +65,8 @@ PLANS_KEPT = 32
 
 
 def _by_score(candidate: tuple[Strategy, Signal]) -> float:
-    return -candidate[1].score
+    score = candidate[1].score
+    return inf if isnan(score) else -score
 
 
 class SymbolMachine(QuietMachine):

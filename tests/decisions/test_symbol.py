@@ -513,6 +513,22 @@ def test_a_signal_that_no_order_can_be_made_of_is_refused_by_name_and_another_as
     assert asked(several(strange, plain).on_quote(quote(100, at()), at())) == ["plain"]
 
 
+def test_a_signal_that_cannot_be_does_not_disorder_those_that_can():
+    """A NaN compares with nothing: sorted by score, the second best came before the best."""
+    odd = evolve(
+        saying("odd"), evaluate=lambda _: Signal(strength=NAN, confidence=0.9, change_pct=1.0, reason="odd " * 9)
+    )
+    machine = several(saying("second", score=0.6), odd, saying("best", score=0.9))
+    assert asked(machine.on_quote(quote(100, at()), at())) == ["best"]
+
+
+def test_a_rule_may_tell_its_hours_and_factors_in_decimals_too():
+    """They are written beside percentages that are decimals; the product with a float ended the symbol each minute."""
+    rule = Rule(stop_pct=D(5), target_pct=D(10), hold_hours=D(6), size_factor=D("0.5"), confidence_factor=D("0.9"))
+    told = sends(several(evolve(saying("own"), rule=rule)).on_quote(quote(100, at()), at()), Proposal)
+    assert [(one.size_factor, one.plan.hold_s_max) for one in told] == [(0.5, 21_600.0)]
+
+
 def test_a_weak_score_is_not_proposed_and_says_so():
     machine = several(saying("weak", score=0.4))
     record = notes(machine.on_quote(quote(100, at()), at()))[-1]

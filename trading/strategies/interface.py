@@ -43,9 +43,9 @@ class Rule:
 
     stop_pct: Decimal = field(converter=percent)
     target_pct: Decimal = field(converter=percent)
-    hold_hours: float
-    size_factor: float = 1.0
-    confidence_factor: float = 1.0
+    hold_hours: float = field(converter=float)
+    size_factor: float = field(default=1.0, converter=float)
+    confidence_factor: float = field(default=1.0, converter=float)
     trailing_pct: Decimal | None = field(default=None, converter=converters.optional(percent))
 
 
