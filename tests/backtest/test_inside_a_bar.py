@@ -71,3 +71,31 @@ def test_the_floats_of_a_quote_are_exactly_those_of_its_decimals() -> None:
             quote = world.stage.slots[name]
             assert (quote.bid_f, quote.ask_f) == (float(quote.bid), float(quote.ask))
             assert quote.bid < quote.ask
+
+
+def test_what_is_bought_inside_a_bar_is_watched_for_the_rest_of_it() -> None:
+    """The bar's corners alone are two bad ticks to exits: the dip after the purchase was over before they believed it."""
+
+    def bend(after_s: int, candle: Candle) -> Candle:
+        return dip_and_back(candle) if after_s == 900 else candle
+
+    test = backtest(jumping(900, 26 * HOUR_S, 1.5, bend))
+    (trade,) = (t for t in test.run().trades if t.product_id == "SOL-USD")
+    (bar,) = (c for c in test.dataset.series["SOL-USD"] if c.low < c.open * 0.95)
+    assert bar.start_s <= trade.opened_s < trade.closed_s < bar.start_s + 900
+    assert trade.exit_reason == "stop"
+
+
+def dip_and_back(candle: Candle) -> Candle:
+    return Candle(
+        candle.start_s, candle.open, candle.open * 1.002, candle.open * 0.9, candle.open * 1.001, candle.volume * 20
+    )
+
+
+@pytest.mark.parametrize(("high", "looked_at"), [(102.4, False), (102.6, True)])
+def test_a_bar_that_is_half_as_wide_as_what_exits_doubt_is_walked_though_it_touches_nothing(high, looked_at) -> None:
+    """Skipped to its close it would be one tick that jumps."""
+    test = backtest(jumping(60, 26 * HOUR_S, 0.1))
+    test.recorder.watched = {"SOL-USD": [(90.0, 110.0, float("inf"))]}
+    assert test._touched([Bar("SOL-USD", 60, 0, 100.0, high, 100.0, 100.0, 1.0)]) is looked_at
+    assert not test._touched([Bar("BTC-USD", 60, 0, 100.0, 150.0, 100.0, 100.0, 1.0)]), "nothing of it is held"
