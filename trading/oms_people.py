@@ -248,7 +248,9 @@ def adopt_at(d: Desk, message: OperatorOrder, price: Decimal) -> None:
         target_pct=Decimal(args.get("target_pct", d.settings.adopt_target_pct)),
         hold_s_max=d.settings.adopt_hold_s,
     )
-    given = (message.name, message.cause, size * price)
+    bought = fold(fill for fill in d.book.fills.values() if fill.product_id == product_id and fill.position_id is None)
+    ours = max(ZERO, _not_adopted_yet(d, product_id, bought.size))
+    given = (message.name, message.cause, max(ZERO, size - ours) * price)
     position_id = _take_in(d, message.command_id, product_id, size, price, plan, *given)
     d.ask_pass()
     done(d, message, True, f"{plain(size)} of {product_id} are now position {position_id}, entered at {plain(price)}")

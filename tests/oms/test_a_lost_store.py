@@ -15,7 +15,7 @@ from tests.oms.talk import (
     telling_venue,
 )
 from trading.messages.book import Recovery
-from trading.messages.control import Drain, Drained, KillSnapshot
+from trading.messages.control import CommandDone, Drain, Drained, KillSnapshot, OperatorOrder
 from trading.messages.decisions import ExitVerdict, Refused
 from trading.messages.orders import (
     Balance,
@@ -551,3 +551,19 @@ def test_what_a_rebuilt_position_has_sold_itself_does_not_excuse_a_late_sale() -
     )
     assert host.machine.desk.book.find(None, "v9") is not None
     assert host.book.positions == ()
+
+
+def test_what_orders_of_ours_bought_is_no_deposit_when_a_person_gives_it_back_to_the_bot() -> None:
+    """The mark had it in already: a drawdown of as much, seen while the coins were nobody's, stayed for good."""
+    host, shown, made = lost_store()
+    host.reconcile(orders=shown, balances=HELD)
+    host.run(2.0)
+    host.answer_query(QueryKind.FILLS, *made)
+    more = (HELD[0], Balance(currency="BTC", available=D(3), hold=D(0)))
+    host.run(WAIT_S + 32.0, answer=quiet_venue(host, *more))
+    for n, size in enumerate(("0.5", "2", "0.5")):
+        args = (("symbol", "BTC-USD"), ("size", size), ("price", "100"))
+        host.tell(OperatorOrder(command_id=f"a{n}", verb="adopt", name="ann", cause="ours", args=args))
+        assert host.last(CommandDone).ok, host.last(CommandDone).text
+        host.run(32.0, answer=quiet_venue(host, *more))
+    assert host.book.adopted_usd == 200, "of three coins two were the person's own"
