@@ -226,7 +226,7 @@ def _loss_streak(d: Desk) -> tuple[int, float | None]:
         position = d.book.positions.get(position_id)
         if position is None or not position.outcome or realised[position_id] == ZERO:
             continue  # neither won nor lost: coins that left by another hand
-        lost = position.outcome != "win"
+        lost = realised[position_id] < ZERO
         streak = streak + 1 if lost else 0
         last = at_s if lost else last
     return streak, last

@@ -279,13 +279,21 @@ def put_back() -> tuple[Host, str, PlaceOrder]:
     return host, position_id, sale
 
 
-def restored_after_a_sale(size: str = "1") -> tuple[Host, str]:
+def restored_after_a_sale(size: str = "1", price: str = "95") -> tuple[Host, str]:
     host, position_id, sale = put_back()
     host.answer_query(QueryKind.ORDERS, listing(sale, "v2", "filled" if size == "1" else "canceled", size))
-    fills = [fill(sale, "v2", "e2", size, "95", at_s=host.now.venue_s)] if D(size) else []
+    fills = [fill(sale, "v2", "e2", size, price, at_s=host.now.venue_s)] if D(size) else []
     host.answer_query(QueryKind.FILLS, *fills)
     host.answer_query(QueryKind.BALANCES, *account(str(2 - D(size)), "9994"))
     return host, position_id
+
+
+@pytest.mark.parametrize(("price", "streak"), [("95", 1), ("105", 0)])
+def test_a_sale_without_a_row_is_lost_in_a_row_by_what_it_came_to(price: str, streak: int) -> None:
+    """The position itself was cut at cost, which is no win: a sale with a gain counted as a loss."""
+    host, _ = restored_after_a_sale(price=price)
+    host.run(20.0, answer=quiet_venue(host, *account("1", "9994")))
+    assert host.book.counters.loss_streak == streak
 
 
 def test_what_an_exit_without_a_row_has_sold_is_not_sold_again_from_the_owners_coins() -> None:
