@@ -20,7 +20,6 @@ from trading.data_guards import (
     BAR_STALE,
     OUTLIER,
     OutlierGuard,
-    bar_age_limit_s,
     quote_problem,
     quote_values,
 )
@@ -54,10 +53,10 @@ from trading.strategies.interface import SIGNAL as ON_SIGNAL
 from trading.strategies.interface import MarketView, Signal, Strategy, signal_problem
 from trading.strategies.registry import enabled
 from trading.symbol_settings import SymbolSettings
+from trading.unfit import DATA_UNAVAILABLE, held_off, orders_of, stale_bars
 
 NO_CANDIDATES = "no_candidates_from_triggers"
 NO_PROPOSALS = "rules_engine_no_proposals"
-DATA_UNAVAILABLE = "data_unavailable"
 MALFORMED = "signal_malformed"
 PROPOSED = "proposed"
 REPEAT_S = 0.5
@@ -325,50 +324,10 @@ class SymbolMachine(QuietMachine):
             return problem, quote_values(quote, now)
         if self._product is None:
             return DATA_UNAVAILABLE, measured(what="product metadata")
-        stale = self._bars_stale(now, hourly=ON_SIGNAL in one.on)
+        stale = stale_bars(self.view, now, self._guards, hourly=ON_SIGNAL in one.on)
         if stale:
             return BAR_STALE, stale
-        return self._cooling(now)
-
-    def _bars_stale(self, now: Instant, *, hourly: bool = False) -> Values:
-        """The candles that a decision rests on must be young, by venue time since their end."""
-        view = self.view
-        for series in (view.newest, view.signal) if hourly else (view.newest,):
-            age_s = now.venue_s - series.end_s
-            limit_s = bar_age_limit_s(series.bar_s, now.speed, self._guards)
-            if not series.count or age_s > limit_s:
-                return measured(
-                    bar_s=series.bar_s, age_s=round(age_s, 1) if series.count else "none", age_s_max=limit_s
-                )
-        return ()
-
-    def _cooling(self, now: Instant) -> tuple[str, Values]:
-        """The symbol's own cooldown slice; a missing record denies (the book may have lost it)."""
-        book = self._slice
-        if book is None or not book.cooldowns_complete:
-            return DATA_UNAVAILABLE, measured(what="cooldown record")
-        for cooldown in book.cooldowns:
-            if cooldown.product_id == self.product_id and not now.over(cooldown.until_s):
-                return "per_symbol_cooldown", measured(
-                    kind=cooldown.kind, reason=cooldown.reason, left_s=round(cooldown.until_s - now.venue_s, 1)
-                )
-        for order in self._mine(book):
-            if order.ended is None and order.purpose == "entry":
-                return "pending_buy_exists", measured(
-                    client_order_id=order.client_order_id,
-                    status=order.status,
-                    limit_price=order.limit_price,
-                    base_size=order.base_size,
-                    filled_size=order.filled_size,
-                )
-        if not self._settings.pyramiding:
-            for position in book.positions:
-                if position.product_id == self.product_id and not position.dust:
-                    return "already_have_position", measured(position_id=position.position_id)
-        return "", ()
-
-    def _mine(self, book: BookSnapshot) -> tuple[BookOrder, ...]:
-        return tuple(order for order in book.orders if order.product_id == self.product_id)
+        return held_off(self._slice, self.product_id, now, pyramiding=self._settings.pyramiding)
 
     # -- proposals and their answers -------------------------------------------------------------------------------
 
@@ -424,7 +383,7 @@ class SymbolMachine(QuietMachine):
 
     def _book(self, book: BookSnapshot, now: Instant) -> Effects:
         self._slice = book
-        orders = self._mine(book)
+        orders = orders_of(book, self.product_id)
         if not orders or not self._plans:
             return ()
         for order in orders:

@@ -26,6 +26,7 @@ from tests.decisions.build import (
     sends,
     universe_of,
 )
+from trading.data_guards import DataGuardSettings
 from trading.entries import EntryPrice, TakerCost, entry_price, requote_of
 from trading.machine import PeerRestarted, Wake, Woke
 from trading.messages.decisions import ExitAdvice, Proposal, Verdict
@@ -45,6 +46,7 @@ from trading.strategies.interface import (
 from trading.strategies.registry import StrategySettings, collect
 from trading.symbol import SymbolMachine
 from trading.symbol_settings import ConvictionSettings, EntrySettings, SymbolSettings
+from trading.unfit import stale_bars
 
 
 def symbol(
@@ -200,7 +202,7 @@ def test_no_proposal_without_metadata_book_or_young_bars():
 def test_the_newest_bar_may_be_ninety_seconds_old_and_its_way_is_real_time(age_s, speed, fresh):
     machine = symbol()
     now = evolve(at(speed=speed), venue_s=T0 + age_s)
-    assert (machine._bars_stale(now) == ()) is fresh
+    assert (stale_bars(machine.view, now, DataGuardSettings(), hourly=False) == ()) is fresh
 
 
 def test_after_a_wild_hour_sizes_are_halved():
@@ -588,7 +590,7 @@ def test_an_hour_that_ended_long_ago_fires_nothing_hourly(age_s, wanted):
     for minute in range(20, 0, -1):  # young minutes: the candle that is old is the hour
         machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
     machine.on_quote(quote(100, now), now)
-    assert machine._bars_stale(now) == ()
+    assert stale_bars(machine.view, now, DataGuardSettings(), hourly=False) == ()
     assert asked(machine.on_bar(bar(100.1, T0, bar_s=3600, volume=120.0), now)) == wanted
 
 
