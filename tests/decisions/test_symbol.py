@@ -702,3 +702,35 @@ def test_a_winners_stop_is_advised_to_the_structure_once_for_each_position():
     assert again.n == 2
     assert advice(4, position_id="pos-3", average_price=D(99)) == [], "no winner yet"
     assert advice(5, position_id="pos-4", stop_price=D("99.99")) == [], "its stop is nearer already"
+
+
+def test_a_candle_that_cannot_be_is_told_with_its_code_and_history_is_not():
+    machine, now = symbol(), at(60)
+    odd = bar(100.0, T0 + 7, bar_s=60)
+    [told] = notes(machine.on_bar(odd, now))
+    assert told["code"] == "candle_misaligned"
+    assert (float(told["values"]["start_s"]), float(told["values"]["bar_s"])) == (T0 + 7, 60)
+    assert machine.on_bar(evolve(odd, start_s=int(T0) + 9, backfill=True), now) == ()
+
+
+@pytest.mark.parametrize(("hours", "wanted"), [(10, []), (60, ["hourly"])])
+def test_hourly_strategies_wait_until_there_are_hours_enough(hours, wanted):
+    machine = several(evolve(saying("hourly", on=SIGNAL, score=0.9), needs_atr=False))
+    for one in quiet_bars(bars=hours, bar_s=3600):
+        machine.on_bar(one, at())
+    now = at(5100)
+    for minute in range(20, 0, -1):
+        machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
+    machine.on_quote(quote(100, now), now)
+    assert asked(machine.on_bar(bar(100.0, T0, bar_s=3600), now)) == wanted
+
+
+def test_what_was_denied_is_not_asked_again_on_the_same_quote():
+    """A quiet product tells its quote again; what it says was judged."""
+    machine = several(saying("one"), entry=EntrySettings(retry_after_denial_s=0.0))
+    same = quote(100, at())
+    [proposal] = sends(machine.on_quote(same, at()), Proposal)
+    denied = Verdict(proposal_id=proposal.proposal_id, product_id="BTC-USD", admitted=False, code="max_spread")
+    machine.handle(denied, at(0.5))
+    assert asked(machine.on_quote(same, at(1))) == []
+    assert asked(machine.on_quote(quote(100, at(2)), at(2))) == ["one"]
