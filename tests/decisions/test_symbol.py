@@ -734,3 +734,19 @@ def test_what_was_denied_is_not_asked_again_on_the_same_quote():
     machine.handle(denied, at(0.5))
     assert asked(machine.on_quote(same, at(1))) == []
     assert asked(machine.on_quote(quote(100, at(2)), at(2))) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("price", "age_s", "code"), [(100, 0.0, "proposed"), (100, 6.0, "quote_stale"), (120, 0.0, "outlier_unconfirmed")]
+)
+def test_what_a_closed_bar_says_is_not_asked_on_a_quote_that_is_old_or_doubted(price, age_s, code):
+    machine = several(saying("moves", on=MOVE))
+    machine.on_quote(quote(100, at(290)), at(290))
+    machine.on_quote(quote(price, at(296), age_s=age_s), at(296))
+    found = asked(machine.on_bar(bar(100.0, T0, bar_s=300), at(300)))
+    assert (found, last_code(machine)) == (["moves"] if code == "proposed" else [], code)
+
+
+def test_candles_that_were_never_told_are_stale_and_have_no_age():
+    values = dict(stale_bars(symbol(warm=False).view, at(), DataGuardSettings(), hourly=False))
+    assert values["age_s"] == "none"
