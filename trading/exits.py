@@ -63,12 +63,12 @@ from trading.messages.decisions import (
 from trading.messages.market import Quote
 from trading.messages.orders import Page, QueryKind
 from trading.newest import Newest
-from trading.portfolio import Reduction, purges, trims
 from trading.product import Product
 from trading.protections import Protections
 from trading.publish import ConditionBoard, Jitter, Pace, jitter
 from trading.risk_settings import CapSettings
 from trading.trading_state import Causes, TradingState, trading_state
+from trading.upkeep import Upkeep
 from trading.values import ZERO, derived_id
 
 TICK_S = 0.5
@@ -98,13 +98,11 @@ class ExitsMachine(QuietMachine):
             settings = evolve(settings, feed_alive_s_max=float("inf"), rest_age_s_max=float("inf"))
         self._settings = settings
         self._me = me
-        self._caps = caps
         self._book: BookSnapshot | None = None
         self._killed = False
         self._draining = False
         self._regime = ""
         self._regime_known = False
-        self._nav: Decimal | None = None
         self._products: dict[str, Product] = {}
         self._watches: dict[str, Watch] = {}
         self._by_product: dict[str, tuple[Watch, ...]] = {}
@@ -115,8 +113,7 @@ class ExitsMachine(QuietMachine):
         self._prices = ExitPrices(settings, self.role, me[1], self._board)
         self._teller = ExitTeller(settings, me, self._board)
         self._tells = tells
-        self._ineligible: dict[str, tuple[float, str]] = {}
-        self._upkeep_at = -1e18
+        self._upkeep = Upkeep(settings.upkeep, caps)
         self._requests: dict[str, str] = {}
 
     # -- the seam ------------------------------------------------------------------------------------------------
@@ -161,7 +158,7 @@ class ExitsMachine(QuietMachine):
             case UniverseSnapshot():
                 return self._took_universe(message, now)
             case LatchSnapshot():
-                self._took_nav(message.nav_usd)
+                self._upkeep.took_nav(message.nav_usd)
             case ExitVerdict():
                 return self._verdict(message, now)
             case ExitAdvice():
@@ -191,7 +188,6 @@ class ExitsMachine(QuietMachine):
 
     def _took_book(self, book: BookSnapshot, now: Instant) -> Effects:
         self._book = book
-        self._took_nav(self._nav)
         out: list[Effect] = []
         watches: dict[str, Watch] = {}
         for position in book.positions:
@@ -221,16 +217,10 @@ class ExitsMachine(QuietMachine):
             by_product.setdefault(watch.position.product_id, []).append(watch)
         self._by_product = {name: tuple(group) for name, group in by_product.items()}
         self._declared = tuple(sorted(by_product))
-        # What is bought again later has not been ineligible while it was not held.
-        self._ineligible = {name: since for name, since in self._ineligible.items() if name in by_product}
+        self._upkeep.took_book(book, by_product)
         out += self._answer_requests()
         out += self._prices.hold({name: group[0].position.average_price for name, group in self._by_product.items()})
         return [*out, *self._all(now), *self._halted(now)]
-
-    def _took_nav(self, nav_usd: Decimal | None) -> None:
-        """What is told while a page misses money lacks it, and is told anew only within ten seconds: it trims nothing."""
-        unsure = self._book is not None and self._book.quote_unconfirmed_usd
-        self._nav = None if unsure else nav_usd
 
     def _ended(self, watch: Watch, position: BookPosition, now: Instant) -> list[Effect]:
         """The book shows an exit that we commanded, or that one has ended without making the position flat."""
@@ -453,14 +443,7 @@ class ExitsMachine(QuietMachine):
 
     def _took_universe(self, universe: UniverseSnapshot, now: Instant) -> Effects:
         self._regime, self._regime_known = universe.regime, universe.regime_known
-        closed = {one.product_id: one.reason for one in universe.entries if not one.eligible}
-        listed = {one.product_id for one in universe.entries}
-        for name in self._by_product:
-            if name in closed or (listed and name not in listed):
-                since, _ = self._ineligible.get(name, (now.boot_s, ""))
-                self._ineligible[name] = (since, closed.get(name, "not_in_universe"))
-            else:
-                self._ineligible.pop(name, None)
+        self._upkeep.took_universe(universe, self._by_product, now)
         return self._all(now) if self._regime == "crash" else ()
 
     # -- the clock -----------------------------------------------------------------------------------------------
@@ -468,29 +451,18 @@ class ExitsMachine(QuietMachine):
     def _tick(self, now: Instant) -> Effects:
         out: list[Effect] = [self._pace.wake(now)]
         if self._watches:
-            out = [*self._all(now), *self._prices.ask(self._by_product, now), *self._upkeep(now), *out]
+            out = [*self._all(now), *self._prices.ask(self._by_product, now), *self._look_after(now), *out]
         return [*self._halted(now), *self._tell(now), *out, *self._board.repeat(now)]
 
-    def _upkeep(self, now: Instant) -> list[Effect]:
-        settings, book = self._settings.upkeep, self._book
-        if book is None or now.boot_s < self._upkeep_at + settings.spacing_s or not self._state().exits:
+    def _look_after(self, now: Instant) -> list[Effect]:
+        """Trims and purges, when a round is due."""
+        book = self._book
+        if book is None or not self._upkeep.due(now) or not self._state().exits:
             return []
-        marks = {}
-        for name in self._by_product:
-            price = self._prices.deciding(name, now)
-            if price is not None:
-                marks[name] = price.mid
-        if book.unbooked or book.quote_unconfirmed_usd or len(marks) < len(self._by_product):
-            return []  # half-known facts sell nothing
-        self._upkeep_at = now.boot_s
-        reductions: list[Reduction] = []
-        if settings.trim and self._nav is not None:
-            reductions += trims(book, marks, self._nav, self._caps, settings)
-        if settings.purge:
-            ages = {name: (now.boot_s - since, why) for name, (since, why) in self._ineligible.items()}
-            reductions += purges(book, marks, ages, settings)
+        prices = ((name, self._prices.deciding(name, now)) for name in self._by_product)
+        marks = {name: price.mid for name, price in prices if price is not None}
         out: list[Effect] = []
-        for reduction in reductions:
+        for reduction in self._upkeep.reductions(book, marks, self._by_product, now):
             watch = self._watches[reduction.position_id]
             if not watch.reason:
                 out += self._start(watch, reduction.reason, reduction.values, reduction.size, now)
