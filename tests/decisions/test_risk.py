@@ -27,9 +27,10 @@ from tests.decisions.build import (
 )
 from trading.caps import check_caps, exposures
 from trading.machine import PeerRestarted, Woke
-from trading.messages.book import Counters, Recovery
-from trading.messages.control import Breaker, Drain, Drained, HealthSnapshot, KillSnapshot
+from trading.messages.book import Counters, Foreign, Recovery
+from trading.messages.control import Breaker, Condition, Drain, Drained, HealthSnapshot, KillSnapshot
 from trading.messages.decisions import Admitted, Approved, Refused, Stale, Verdict
+from trading.risk import PASSING_REFUSALS, VERDICTS_KEPT
 from trading.risk_settings import CapSettings, PacingSettings, RiskSettings
 from trading.rules.book import RULES
 from trading.strategies.registry import StrategySettings
@@ -655,3 +656,69 @@ def test_the_fee_is_the_larger_of_account_and_configuration():
     w.catalog = evolve(w.catalog, fees=None)
     w.hear()
     assert w.judge().caps.fee_rate == Decimal("0.006")
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_prices_of_foreign_coins_are_wanted_where_they_count(counted):
+    w = RiskWorld(("BTC-USD",), settings=RiskSettings(caps=CapSettings(count_foreign=counted)))
+    w.book = book(foreign=(Foreign(currency="DOGE", size=D(20)),))
+    w.hear()
+    assert ("DOGE-USD" in w.machine.products()) is counted
+
+
+def test_a_proposal_that_arrives_after_its_time_is_denied_as_expired():
+    w = RiskWorld()
+    w.hear(at(3))
+    assert code_of(w.judge(proposal(now=at(0)), at(3))) == "proposal_expired"
+
+
+def test_an_admission_of_another_proposal_does_not_answer_the_one_that_is_at_oms():
+    w = RiskWorld()
+    w.hear()
+    assert isinstance(w.judge(), Approved)
+    late = Admitted(proposal_id="of-before", approval_id="x", intent_id="i", version=((1, 1), 2))
+    assert said(w.say(late)) is None
+    assert w.say(late) == []
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        Stale(proposal_id="p1", approval_id="of-before", version=((1, 1), 2)),
+        Refused(proposal_id="p1", approval_id="of-before", code="theme_cap"),
+    ],
+)
+def test_an_answer_to_an_earlier_approval_changes_nothing_about_the_one_at_oms(late):
+    w = RiskWorld()
+    w.hear()
+    answer = w.judge()
+    assert w.say(late) == []
+    assert [one.approval_id for one in sends(w.say(Woke("tick"), at(0.5)), Approved, "oms")] == [answer.approval_id]
+
+
+@pytest.mark.parametrize("code", sorted(PASSING_REFUSALS))
+def test_a_refusal_that_passes_by_itself_is_no_condition(code):
+    w = RiskWorld()
+    w.hear()
+    answer = w.judge()
+    effects = w.say(Refused(proposal_id="p1", approval_id=answer.approval_id, code=code))
+    assert code_of(said(effects)) == code
+    assert sends(effects, Condition, "alerts") == []
+
+
+def test_the_record_of_an_admission_tells_its_size_and_what_bound_it():
+    w = RiskWorld()
+    w.hear()
+    answer = w.judge()
+    admitted = Admitted(proposal_id="p1", approval_id=answer.approval_id, intent_id="i", version=((1, 1), 2))
+    [record] = [one for one in notes(w.say(admitted)) if one["code"] == "admitted"]
+    assert record["values"]["base_size"] == str(answer.base_size)
+    assert {"worst_usd", "bound_by", "regime"} <= set(record["values"])
+
+
+def test_only_the_newest_verdicts_are_remembered():
+    w = RiskWorld()
+    w.hear()
+    for n in range(VERDICTS_KEPT + 10):
+        w.judge(proposal("NOT-USD", proposal_id=f"p{n}"))
+    assert len(w.machine._verdicts) == VERDICTS_KEPT
