@@ -188,7 +188,8 @@ class OmsMachine(QuietMachine):
             case snapshot if isinstance(snapshot, PERMISSIONS) and self._newest.outdated(snapshot):
                 return ()
             case LatchSnapshot(latches=latches) if d.latches is not None and latches == d.latches.latches:
-                return ()  # only NAV has moved
+                d.marks.update(message.marks)
+                return ()  # nothing of it permits or forbids
             case KillSnapshot():
                 self._permission("kill", message)
             case HealthSnapshot():

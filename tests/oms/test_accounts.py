@@ -219,6 +219,14 @@ def test_coins_that_left_by_another_hand_are_a_flow_and_neither_a_drawdown_nor_a
     assert abs(risk.machine._money._drawdown - before) < D("0.001")
 
 
+def test_coins_that_left_are_worth_what_risk_told_last_also_when_no_latch_has_changed_since() -> None:
+    host, risk, told = holding_a_fifth()
+    risk.prices["BTC-USD"] = 88.0
+    told = they_talk(host, risk, told, 30, usd("7999.5"), btc("20"))
+    they_talk(host, risk, told, 90, usd("7999.5"))
+    assert host.book.flows_usd == -1_760
+
+
 def test_ours_without_a_row_is_adopted_as_external_cancelled_and_alerted_and_others_are_not_touched() -> None:
     host = Host()
     host.greet()
