@@ -77,7 +77,7 @@ def _reduce(d: Desk, currency: str, missing: Decimal) -> None:
         cut = min(missing, position.booked_size)
         if cut > ZERO:
             cause = "two balance passes show less than was booked"
-            reduce_externally(d, position, cut, cause, worth_usd=cut * _price_of(d, currency))
+            reduce_externally(d, position, cut, cause, d.now.venue_s, worth_usd=cut * _price_of(d, currency))
             missing -= cut
 
 

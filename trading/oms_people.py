@@ -14,7 +14,7 @@ from trading.oms_desk import Desk
 from trading.oms_exits import begin_flatten, clear_own_buys
 from trading.oms_orders import learn, unwanted, want_cancel
 from trading.oms_positions import adopt_coins
-from trading.oms_rowless import recall_rowless
+from trading.oms_rowless import excuse_rowless
 from trading.oms_rows import CommandRow, CooldownRow, Flow
 from trading.order_states import OrderAbsent, OrderStatus
 from trading.orders import Order
@@ -325,7 +325,7 @@ def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
         d.ask_pass()
     if to_the_end:
         book.put_meta(evolve(book.meta, adopting=False))
-        recall_rowless(d)  # what was excused by the rebuilding is over with it
+        excuse_rowless(d)
 
 
 def _not_adopted_yet(d: Desk, product_id: str, bought: Decimal) -> Decimal:

@@ -112,10 +112,13 @@ def adopt_coins(d: Desk, position: Position, size: Decimal, price: Decimal, comm
     _by_hand(d, position, Side.BUY, size, price, ADOPTED, command_id)
 
 
-def reduce_externally(d: Desk, position: Position, size: Decimal, cause: str, *, worth_usd: Decimal) -> None:
+def reduce_externally(
+    d: Desk, position: Position, size: Decimal, cause: str, at_s: float, *, worth_usd: Decimal
+) -> None:
     """Coins that we booked are not in the account: they left by another hand, at cost, and a person is told.
 
-    worth_usd: what left the account with them; zero when its price has come into the book's cash.
+    at_s: when they had left at the latest. worth_usd: what left the account with them; zero when its price has come into the
+    book's cash.
     """
     # One of its own for each, since flows only grow: sizes may come back to what they were, by a purchase or a reversal.
     event_id = derived_id("external", position.position_id, len(d.book.flows))
@@ -128,7 +131,7 @@ def reduce_externally(d: Desk, position: Position, size: Decimal, cause: str, *,
             usd=-worth_usd,
             kind="external_reduction",
             cause=cause,
-            at_s=d.now.venue_s,
+            at_s=at_s,
             position_id=position.position_id,
         )
     )

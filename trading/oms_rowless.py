@@ -42,19 +42,28 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
         key = f"sold:{sales[-1].entry_id}:{position.position_id}"
         close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))
-        reduce_externally(d, position, size, NO_ROW, worth_usd=ZERO)
+        reduce_externally(d, position, size, NO_ROW, _last_s(trades), worth_usd=ZERO)
     if left > ZERO:  # judged all the same: no position of later has to do with it
-        d.book.put_flow(
-            Flow(
-                flow_id=derived_id("sold_without_row", product_id, len(d.book.flows)),
-                currency=_base(product_id),
-                size=-left,
-                usd=ZERO,
-                kind="sold_without_row",
-                cause=NO_ROW,
-                at_s=d.now.venue_s,
-            )
+        _settle(d, product_id, trades, left)
+
+
+def _settle(d: Desk, product_id: str, trades: Iterable[Fill], sold: Decimal) -> None:
+    d.book.put_flow(
+        Flow(
+            flow_id=derived_id("sold_without_row", product_id, len(d.book.flows)),
+            currency=_base(product_id),
+            size=-sold,
+            usd=ZERO,
+            kind="sold_without_row",
+            cause=NO_ROW,
+            at_s=_last_s(trades),
         )
+    )
+
+
+def _last_s(trades: Iterable[Fill]) -> float:
+    """Up to when trades are judged: not now, since one that happened before may be listed later."""
+    return max(fill.at_s for fill in trades)
 
 
 def may_be_sold_without_row(d: Desk, product_id: str) -> Decimal:
@@ -128,6 +137,21 @@ def recall_rowless(d: Desk) -> None:
     """After a restart: what orders without a row have bought, no position was given, and such an order may sell later; and all
     of a product whose last trades were still waited for.
     """
+    # Else what was sold beyond that was judged when it was booked; positions opened since then have nothing to do with it.
+    undecided = _undecided(d)
+    d.rowless = {name: made for name, made in _not_judged(d).items() if name in undecided or _net_bought(made) > ZERO}
+
+
+def excuse_rowless(d: Desk) -> None:
+    """A book is rebuilt, and nothing of it is undecided: what was sold of positions that it never had is over with it."""
+    for product_id, trades in _not_judged(d).items():
+        if (bought := _net_bought(trades)) < ZERO:
+            _settle(d, product_id, trades, -bought)
+    recall_rowless(d)
+
+
+def _not_judged(d: Desk) -> dict[str, list[Fill]]:
+    """Trades of orders without a row, by product, as far as rows tell: since the last adoption or judgement."""
     settled: dict[str, float] = {}
     for flow in d.book.flows.values():
         if flow.kind == "adoption" or flow.cause == NO_ROW:
@@ -136,9 +160,7 @@ def recall_rowless(d: Desk) -> None:
     for fill in d.book.fills.values():
         if fill.at_s > settled.get(_base(fill.product_id), 0.0) and _is_rowless(d, fill, fill.product_id):
             trades.setdefault(fill.product_id, []).append(fill)
-    # Else what was sold beyond that was judged when it was booked; positions opened since then have nothing to do with it.
-    undecided = _undecided(d)
-    d.rowless = {name: made for name, made in trades.items() if name in undecided or _net_bought(made) > ZERO}
+    return trades
 
 
 def _is_rowless(d: Desk, fill: Fill, product_id: str) -> bool:
