@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +12,7 @@ import typer
 
 from cli.ctl import AsJson, Cause, DataDir, Name, Role, Symbol, Words, ask
 from cli.errors import FailedError, UsageError
-from cli.places import running_data_dir
+from cli.places import login_name, running_data_dir
 from cli.tables import show
 from state.locks import instance_holder
 
@@ -50,7 +49,7 @@ def order(
     """A command with a name and a cause; it is acknowledged when its owner saved it. An empty text is not replaced: the
     operator's rule refuses it where a name or a cause is wanted.
     """
-    who = getpass.getuser() if name is None else name
+    who = login_name() if name is None else name
     answer = ask(data_dir, command, {**args, "name": who, "cause": "ctl" if cause is None else cause}, timeout_s=15.0)
     show(answer, as_json, str(answer.get("text", "done")))
 
@@ -82,7 +81,7 @@ def kill(
 
         folder = running_data_dir(data_dir)
         fact = str(error) if instance_holder(folder) is not None else f"the bot of {folder} is not running"
-        code = engage_and_sweep(folder, name or getpass.getuser(), why, as_json, fact)
+        code = engage_and_sweep(folder, name or login_name(), why, as_json, fact)
         raise typer.Exit(code) from None
 
 
@@ -170,7 +169,7 @@ def restart(role: Role, data_dir: DataDir = None, name: Name = None, as_json: As
         return
     before = ask(data_dir, "pid", {"role": "operator"})["pid"]
     with suppress(FailedError):  # the answer goes with the operator that is restarted: its successor is the answer
-        ask(data_dir, "restart", {"role": role, "name": getpass.getuser() if name is None else name, "cause": "ctl"})
+        ask(data_dir, "restart", {"role": role, "name": login_name() if name is None else name, "cause": "ctl"})
     text = f"{role} was restarted (operator has pid {successor(data_dir, before)})"
     show({"text": text}, as_json, text)
 
@@ -208,7 +207,7 @@ def drill(
     as_json: AsJson = False,
 ) -> None:
     """Measure the kill switch: engage, wait, re-arm. It waits until nothing of ours rests. Never on real money."""
-    who = name or getpass.getuser()
+    who = name or login_name()
     facts = ask(data_dir, "status")
     if facts["mode"] == "live":
         raise UsageError("a drill cancels every open order; on real money engage the switch by hand: ctl kill REASON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import time
@@ -89,3 +90,11 @@ def made_folder(folder: Path, option: str) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{option} {folder} cannot be written; name another folder")
     return folder
+
+
+def login_name() -> str:
+    """Who types. A container often gives no name to its user: then the number, for no kill waits for a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.errors import UsageError
-from cli.places import DATA, data_dir_of, meant_data_dir
+from cli.places import DATA, data_dir_of, login_name, meant_data_dir
 
 
 def register(app: typer.Typer) -> None:
@@ -116,11 +116,9 @@ def panic(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of text.")] = False,
 ) -> None:
     """Engage the kill switch, cancel every order of ours. No bot needed; it goes on until the venue lists none twice."""
-    import getpass
-
     from cli.panic import engage_and_sweep
 
-    raise typer.Exit(engage_and_sweep(meant_data_dir(data_dir, env, market), getpass.getuser(), reason, as_json))
+    raise typer.Exit(engage_and_sweep(meant_data_dir(data_dir, env, market), login_name(), reason, as_json))
 
 
 def simulator(context: typer.Context) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from cli.errors import UsageError
 from cli.panic import outcome_text, pass_text, venue_of
 from cli.places import DATA, meant_data_dir, running_data_dir
 from state.locks import InstanceLock
-from tests.cli.test_command_line import run
+from tests.cli.test_command_line import ROOT, run
 from trading.messages.control import SweepReport
 
 FAILED = SweepReport(clean=False, canceled=(), listed=0, passes=2, error="ConnectionError")
@@ -92,6 +94,23 @@ def test_a_kill_needs_neither_quotes_nor_a_reason(tmp_path, words, cause):
     done = run("ctl", "kill", *words, "--data-dir", str(folder))
     assert (done.returncode, f": {cause} (" in done.stdout) == (0, True), done.stdout + done.stderr
     assert cause in (folder / "KILL_SWITCH").read_text()
+
+
+@pytest.mark.parametrize("words", [("panic",), ("ctl", "kill")])
+def test_a_user_whom_the_machine_gives_no_name_can_kill_all_the_same(tmp_path, words):
+    """`docker run --user 1000` in a slim image: a traceback, and no order was cancelled."""
+
+    folder = data_dir_with(tmp_path / "bot", embedded=[])
+    typed = [*words, "--data-dir", str(folder)]
+    # A KeyError, as for a number without a name.
+    program = f"import pwd, sys; pwd.getpwuid = {{}}.__getitem__; from cli.main import main; sys.exit(main({typed}))"
+    nameless = {
+        name: value for name, value in os.environ.items() if name not in ("LOGNAME", "USER", "LNAME", "USERNAME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=nameless, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, f"(uid {os.getuid()})" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_a_line_left_by_a_paper_run_leads_no_panic_away_from_coinbase(tmp_path, monkeypatch):
