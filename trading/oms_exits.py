@@ -328,6 +328,9 @@ def finish_flatten(d: Desk, command_id: str, items: tuple[object, ...]) -> Flatt
         held = sum((e.leaves_size for e in d.book.exits_of(position.position_id) if e.cancel_reason), ZERO)
         if held > ZERO:
             found.kept.append(f"{name} {plain(held)} (an exit that is being cancelled holds it)")
+        gone = min(position.booked_size, may_be_sold_without_row(d, name))
+        if gone > ZERO:
+            found.kept.append(f"{name} {plain(gone)} (an order of ours without a row may have sold it)")
         size = room = reducible(d, position)
         if room <= ZERO:
             continue

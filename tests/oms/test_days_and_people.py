@@ -648,6 +648,28 @@ def test_a_flatten_says_what_an_exit_that_is_being_cancelled_still_holds() -> No
     assert not done.ok and "ETH-USD 2 (an exit that is being cancelled holds it)" in done.text
 
 
+@pytest.mark.parametrize(("asked", "held"), [("0.4", "0.4"), (None, "1")])
+def test_a_flatten_says_what_an_order_without_a_row_may_have_sold(asked, held) -> None:
+    """It is being cancelled, and the coins that it did not sell stay. asked: None as long as the user channel alone told of it."""
+    host = Host().active()
+    place = host.bought("1", "100")
+    host.bought("2", "100", "v2", n=2, product="ETH-USD")
+    sale = evolve(update(place, "v9", "open", "0"), client_order_id="bh-abcd-sale", side=Side.SELL)
+    shown = evolve(listing(place, "v9", "open", "0"), client_order_id="bh-abcd-sale", side=Side.SELL)
+    if asked is None:
+        host.tell(sale)
+    else:
+        host.run(32.0, answer=lambda send: [])
+        host.answer_query(QueryKind.ORDERS, evolve(shown, base_size=D(asked)))
+    host.tell(order_of("flatten", "f1"))
+    bids = [BestBidAsk(product_id=p, bid=D(100), ask=D(101), exchange_s=0.0) for p in ("BTC-USD", "ETH-USD")]
+    host.answer_query(QueryKind.BEST_BID_ASK, *bids)
+    done = host.last(CommandDone)
+    assert not done.ok and f"BTC-USD {held} (an order of ours without a row may have sold it)" in done.text
+    flattened = {p.body.product_id: p.body.base_size for p in host.all(PlaceOrder) if p.purpose is Purpose.FLATTEN}
+    assert flattened.get("BTC-USD", D(0)) == 1 - D(held)
+
+
 def test_an_exit_that_ended_by_a_clock_days_behind_is_kept_as_long_as_its_trades() -> None:
     """Before the first anchor after a reboot; retired at once, it was listed again and taken for an order without a row."""
     host = Host().active()
