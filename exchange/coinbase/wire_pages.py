@@ -87,14 +87,19 @@ class OrderIds:
 def ids_page(content: str | bytes) -> Listing[OrderIds]:
     """`GET /orders/historical/batch` for who cancels: one field that changed its form must not hold up every cancel."""
     answer = read_json(content)
-    found = [_ids_of(row) for row in rows(answer, "orders")]
+    listed = answer.get("orders")
+    if not isinstance(listed, list):
+        raise Unreadable(f"orders is {type(listed).__name__}, not a list")
+    found = [_ids_of(row) for row in listed]
     try:
         return Listing(tuple(found), _next_cursor(answer))
     except Unreadable as unreadable:
         return Listing((*found, OrderIds(odd=str(unreadable))))
 
 
-def _ids_of(row: Mapping[str, Any]) -> OrderIds:
+def _ids_of(row: object) -> OrderIds:
+    if not isinstance(row, dict):
+        return OrderIds(odd=f"an order that is {type(row).__name__}, not an object: it may be ours")
     client_order_id = row.get("client_order_id")
     if not isinstance(client_order_id, str):
         return OrderIds(odd="an order without client_order_id text: it may be ours")

@@ -218,6 +218,22 @@ def test_one_row_that_cannot_be_read_holds_up_no_cancel_and_what_may_hide_ours_i
     assert said in told[0].error
 
 
+def test_a_row_that_is_no_object_holds_up_no_cancel_and_is_not_clean() -> None:
+    book = Book(("v1", "bh-test-a", "OPEN"))
+
+    def listed(request: Request, answer: Answer) -> bool:
+        if "OPEN" not in request.query.get("order_status", []):
+            return False
+        rows = [] if book.canceled else [{**ORDER, "order_id": "v1", "client_order_id": "bh-test-a", "status": "OPEN"}]
+        answer.json({"orders": [None, *rows], "has_next": False, "cursor": ""})
+        return True
+
+    book.trouble = listed
+    last, told = swept(book, 1.0)
+    assert book.canceled == ["v1"]
+    assert not last.clean and "not an object" in told[0].error
+
+
 def test_a_page_that_does_not_tell_where_the_next_one_is_is_cancelled_and_not_clean() -> None:
     book = Book(("v1", "bh-test-a", "OPEN"))
 
