@@ -397,7 +397,10 @@ class FeedSession:
             state.book_boot_s = received_boot_s
             if kind == "snapshot":
                 self.counts["snapshots"] += 1
-                self._snapshot_boot_s = received_boot_s
+                if (
+                    not book.known
+                ):  # a known one was asked for because it is quiet: that says nothing of those that lack one
+                    self._snapshot_boot_s = received_boot_s
                 book.snapshot(sides, prices, sizes)
             elif not book.known:
                 self.counts["updates_before_snapshot"] += 1

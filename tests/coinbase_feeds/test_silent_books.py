@@ -57,6 +57,25 @@ def test_a_quiet_market_answers_with_a_snapshot_and_is_asked_once_a_minute():
     assert feed.books_known == 2
 
 
+def test_quiet_markets_that_are_asked_for_in_turn_do_not_keep_a_lost_book_from_being_asked_for_again():
+    """Ten quiet ones answer with a snapshot each minute, one each 6 s: the lost one waited for a pause among them."""
+    quiet = [f"Q{n}-USD" for n in range(10)]
+    feed, frames = FeedSession(("BTC-USD", "ETH-USD", *quiet), CHANNELS, opened_boot_s=0.0), Frames()
+    for product in ("BTC-USD", "ETH-USD"):
+        feed.receive(frames.level2("snapshot", SNAPSHOT, product), 1.0)
+    for second, product in enumerate(quiet):
+        feed.receive(frames.level2("snapshot", SNAPSHOT, product), 1.0 + 6 * second)
+        seconds_with_bitcoin_only(feed, frames, 2 + 6 * second, 8 + 6 * second)
+    asked = []  # after the first time, at 61 s
+    for second in range(62, 300):
+        for _, one in seconds_with_bitcoin_only(feed, frames, second, second + 1):
+            if one.product_id in quiet:
+                feed.receive(frames.level2("snapshot", SNAPSHOT, one.product_id), second + 0.6)
+            elif isinstance(one, Resubscribe):
+                asked.append(second)
+    assert len(asked) > 10
+
+
 def test_a_ticker_that_disagrees_with_a_silent_book_is_believed_instead_of_it():
     """A trade's ticker stamped the old prices of a book without subscription as fresh ones: no stop would have fired."""
     feed, frames = FeedSession(("BTC-USD",), opened_boot_s=0.0), Frames()
