@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import threading
+from decimal import Decimal
 
 import jwt as pyjwt
 import pytest
@@ -291,7 +292,8 @@ def test_an_unusable_key_is_told_in_a_sentence_without_the_key(tmp_path):
 def test_the_mailbox_keeps_the_newest_quote_and_everything_else_in_order():
     mailbox = FeedMailbox()
     trades = [Trade("BTC-USD", str(n), None, None, "BUY", float(n)) for n in range(3)]
-    quotes = [Quote("BTC-USD", None, None, None, None, float(n), 0.0, 0.0) for n in range(3)]
+    one = Decimal(1)
+    quotes = [Quote("BTC-USD", one, one, one, one, float(n), 0.0, 0.0) for n in range(3)]
     for trade, quote in zip(trades, quotes, strict=True):
         mailbox.put([trade, quote])
     assert select.select([mailbox], [], [], 1)[0]
