@@ -37,6 +37,9 @@ def run_py(*words: str, patience_s: float = 90.0) -> subprocess.CompletedProcess
     )
 
 
+pytestmark = pytest.mark.xdist_group("replay")  # one live run serves them all
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A live run of a few seconds on real processes: the opening scenario makes it trade."""
