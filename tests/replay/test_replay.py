@@ -21,6 +21,8 @@ from state.frames import LENGTH, TOLD, FrameWriter, read_frames
 from trading.machine import Instant, Send, Wake
 from trading.messages.control import KillSnapshot
 
+pytestmark = pytest.mark.xdist_group("replay")  # one live run serves them all
+
 ROOT = Path(__file__).parents[2]
 LOADED = load_config("staging")
 ME = (1, 7)
@@ -35,9 +37,6 @@ def run_py(*words: str, patience_s: float = 90.0) -> subprocess.CompletedProcess
         timeout=patience_s,
         check=False,
     )
-
-
-pytestmark = pytest.mark.xdist_group("replay")  # one live run serves them all
 
 
 @pytest.fixture(scope="module")
