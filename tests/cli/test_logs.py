@@ -13,23 +13,29 @@ from cli.main import main
 from telemetry import log
 
 
+def role_logs(folder: Path | None, role: str) -> None:
+    """A thread writes the lines: what the role before has said is in its file first."""
+    log.finish(10.0)
+    log.set_up(folder, role)
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     """Three roles have logged, by the roles' own set-up: risk, oms, risk, symbol:BTC-USD with a traceback; oms was killed in a line."""
     folder = tmp_path / "logs"
-    log.set_up(folder, "risk")
+    role_logs(folder, "risk")
     denied = {"product_id": "BTC-USD", "code": "spread_too_wide", "text": "too wide", "values": {"spread_bps": "120"}}
     logger.bind(kind="decision", values=denied).info("too wide")
-    log.set_up(folder, "oms")
+    role_logs(folder, "oms")
     logger.bind(kind="order", values={"from": "initialized", "to": "submitted"}).info("order")
-    log.set_up(folder, "risk")
+    role_logs(folder, "risk")
     logger.warning("a second word of risk")
-    log.set_up(folder, "symbol:BTC-USD")
+    role_logs(folder, "symbol:BTC-USD")
     try:
         raise ArithmeticError("no bar")
     except ArithmeticError:
         logger.exception("a strategy failed")
-    log.set_up(None, "test")
+    role_logs(None, "test")
     with (folder / "oms.jsonl").open("a") as stream:
         stream.write('{"text": "cut')
     (folder / "tree.err").write_text("Fatal Python error")
