@@ -53,8 +53,8 @@ def test_mail_from_an_older_incarnation_is_dropped_and_counted(plant):
 def test_order_between_a_pair_holds_under_load_in_both_directions(plant):
     tree = plant(child("a"), child("b"))
     for n in range(40):
-        tree.ask("a", ("tell", "b", ("n", n)))
-        tree.ask("b", ("tell", "a", ("n", n)))
+        for one, other in (("a", "b"), ("b", "a")):  # refused until the news of the other has come
+            eventually(lambda one=one, other=other, n=n: tree.ask(one, ("tell", other, ("n", n))))
     for name in ("a", "b"):
         seen = eventually(lambda who=name: tree.ask(who, ("seen",)), lambda seen: len(seen) == 40)
         assert [body[1] for _, _, body in seen] == list(range(40))
