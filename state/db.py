@@ -23,6 +23,7 @@ from state.store import (
     corrupt_sentence,
     lost_sentence,
 )
+from trading.values import begins_ours, tag_of
 
 MAIN_STORE = "bulkhead.db"
 
@@ -166,10 +167,10 @@ def other_account(data_dir: Path, tag: str) -> str:
     sql = "SELECT client_order_id FROM intents WHERE client_order_id NOT LIKE ? LIMIT 1"
     try:
         with reading(data_dir / MAIN_STORE) as db:
-            found = db.execute(sql, (f"bh-{tag}-%",)).fetchone()
+            found = db.execute(sql, (f"{begins_ours(tag)}%",)).fetchone()
     except sqlite3.Error:
         return ""
-    return "" if found is None else str(found[0]).removeprefix("bh-").partition("-")[0]
+    return "" if found is None else tag_of(str(found[0]))
 
 
 def set_aside(path: Path) -> Path:

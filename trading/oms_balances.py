@@ -14,7 +14,7 @@ from trading.oms_positions import reduce_externally
 from trading.oms_rows import Flow
 from trading.order_states import OrderStatus
 from trading.reconcile import compare_balances, totals
-from trading.values import ZERO, Side, derived_id, plain
+from trading.values import ZERO, Side, base_currency, derived_id, plain
 
 CENT = Decimal("0.01")
 
@@ -72,7 +72,7 @@ def _shortfalls(d: Desk, short: Mapping[str, tuple[Decimal, Decimal]]) -> tuple[
 
 def _reduce(d: Desk, currency: str, missing: Decimal) -> None:
     """The newest positions first: what a person sold by hand is most likely what was bought last."""
-    held = [p for p in d.book.positions.values() if p.product_id.partition("-")[0] == currency and p.booked_size > ZERO]
+    held = [p for p in d.book.positions.values() if base_currency(p.product_id) == currency and p.booked_size > ZERO]
     for position in sorted(held, key=lambda p: -p.opened_s):
         cut = min(missing, position.booked_size)
         if cut > ZERO:
@@ -84,7 +84,7 @@ def _reduce(d: Desk, currency: str, missing: Decimal) -> None:
 def _unsettled(d: Desk, currency: str) -> bool:
     keys = [*d.book.working, *d.book.unbooked]
     return any(
-        o.intent.product_id.partition("-")[0] == currency
+        base_currency(o.intent.product_id) == currency
         and (
             o.unknown
             or o.unbooked_size > ZERO
@@ -97,7 +97,7 @@ def _unsettled(d: Desk, currency: str) -> bool:
 
 def _price_of(d: Desk, currency: str) -> Decimal:
     for position in d.book.positions.values():
-        if position.product_id.partition("-")[0] == currency:
+        if base_currency(position.product_id) == currency:
             return d.marks.get(position.product_id) or position.average_price or position.entry_price
     return ZERO
 

@@ -29,7 +29,7 @@ from trading.oms_rows import (
 )
 from trading.orders import Intent, Order
 from trading.rows import from_row, to_row
-from trading.values import ZERO, Purpose, Side
+from trading.values import ZERO, Purpose, Side, base_currency
 
 
 class Book:
@@ -339,7 +339,7 @@ class Book:
         held: dict[str, Decimal] = {}
         for position in (self.positions[key] for key in self.open_positions):
             if position.booked_size != ZERO:
-                currency = position.product_id.partition("-")[0]
+                currency = base_currency(position.product_id)
                 held[currency] = held.get(currency, ZERO) + position.booked_size
         return held
 

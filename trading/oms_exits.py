@@ -22,7 +22,7 @@ from trading.orders import Intent, Order
 from trading.product import Allows, Product, allowance
 from trading.reduces_only import Holdings, StandingExit, reducible_size, too_many_unknown
 from trading.settle import end_time_s
-from trading.values import ZERO, Purpose, Side, client_order_id, derived_id, plain
+from trading.values import ZERO, Purpose, Side, base_currency, client_order_id, derived_id, plain
 
 
 def exit_ordered(d: Desk, message: ExitOrder) -> None:
@@ -196,7 +196,7 @@ def _holdings(d: Desk, position: Position) -> Holdings | None:
         return None
     return Holdings(
         foreign_is_dust=coins_are_its_own(d, position),
-        total=d.balances.totals.get(position.product_id.partition("-")[0], ZERO),
+        total=d.balances.totals.get(base_currency(position.product_id), ZERO),
         asked_boot_s=d.balances.asked_at,
     )
 
@@ -209,7 +209,7 @@ def coins_are_its_own(d: Desk, position: Position) -> bool:
     """
     if d.balances is None:
         return False
-    currency = position.product_id.partition("-")[0]
+    currency = base_currency(position.product_id)
     beside = d.balances.gap.foreign.get(currency, ZERO)
     for key in d.book.open_positions:
         other = d.book.positions[key]
@@ -236,11 +236,11 @@ def _coin_total_now(d: Desk, product_id: str) -> Decimal | None:
     """What the account should hold of the coin: the last complete page, and what we are seen to have bought and sold since."""
     if d.balances is None:
         return None
-    currency = product_id.partition("-")[0]
+    currency = base_currency(product_id)
     seen = ZERO
     for key in d.book.open_positions:
         position = d.book.positions[key]
-        if position.product_id.partition("-")[0] == currency:
+        if base_currency(position.product_id) == currency:
             bought, sold = d.book.seen_sizes(key)
             seen += position.booked_size + bought - sold
     return d.balances.totals.get(currency, ZERO) + seen - d.balances.booked.get(currency, ZERO)

@@ -18,7 +18,7 @@ from trading.oms_rowless import excuse_rowless
 from trading.oms_rows import CommandRow, CooldownRow, Flow
 from trading.order_states import OrderAbsent, OrderStatus
 from trading.orders import Order
-from trading.values import ZERO, Side, derived_id, plain
+from trading.values import ZERO, Side, base_currency, derived_id, plain
 
 
 def ordered(d: Desk, message: OperatorOrder) -> None:
@@ -198,7 +198,7 @@ def flattened(d: Desk) -> None:
 
 def _adopt(d: Desk, message: OperatorOrder, args: dict[str, str]) -> None:
     product_id, size = args["symbol"], Decimal(args["size"])
-    currency = product_id.partition("-")[0]
+    currency = base_currency(product_id)
     if d.balances is None:
         return  # not answered yet: what is foreign is known after the first balance pass
     if _not_foreign(d, message, currency, size):
@@ -241,7 +241,7 @@ def adopt_at(d: Desk, message: OperatorOrder, price: Decimal) -> None:
     """Coins of others become a position of the bot, valued at `price`, with the default exit plan."""
     args = dict(message.args)
     product_id, size = args["symbol"], Decimal(args["size"])
-    if _not_foreign(d, message, product_id.partition("-")[0], size):
+    if _not_foreign(d, message, base_currency(product_id), size):
         return
     plan = ExitPlan(
         stop_pct=Decimal(args.get("stop_pct", d.settings.adopt_stop_pct)),
@@ -268,7 +268,7 @@ def _take_in(
     d.book.put_flow(
         Flow(
             flow_id=derived_id("adoption", event_id),
-            currency=product_id.partition("-")[0],
+            currency=base_currency(product_id),
             size=size,
             usd=worth_usd,
             kind="adoption",
@@ -330,6 +330,6 @@ def adopt_from_venue(d: Desk, *, to_the_end: bool) -> None:
 
 def _not_adopted_yet(d: Desk, product_id: str, bought: Decimal) -> Decimal:
     """Of what our orders bought: neither adopted before, by whomever, nor more than is in the account beside the book."""
-    currency = product_id.partition("-")[0]
+    currency = base_currency(product_id)
     adopted = sum((f.size for f in d.book.flows.values() if f.kind == "adoption" and f.currency == currency), ZERO)
     return min(bought - adopted, _foreign(d, currency))

@@ -12,7 +12,7 @@ from trading.oms_desk import ROLE, Desk
 from trading.oms_orders import TOLD_S
 from trading.oms_rows import CooldownRow, Flow, Position
 from trading.orders import Order
-from trading.values import ZERO, Side, derived_id, plain
+from trading.values import ZERO, Side, base_currency, derived_id, plain
 
 STOPS = ("stop", "trail")
 
@@ -126,7 +126,7 @@ def reduce_externally(
     d.book.put_flow(
         Flow(
             flow_id=event_id,
-            currency=position.product_id.partition("-")[0],
+            currency=base_currency(position.product_id),
             size=-size,
             usd=-worth_usd,
             kind="external_reduction",

@@ -11,7 +11,7 @@ from trading.ledger import UNDOING, Close, Fill
 from trading.oms_desk import Desk
 from trading.oms_positions import reduce_externally
 from trading.oms_rows import Flow
-from trading.values import ZERO, Side, derived_id
+from trading.values import ZERO, Side, base_currency, derived_id
 
 INFINITY = Decimal("Infinity")
 NO_ROW = "an order of ours that has no row in this book sold them"
@@ -51,7 +51,7 @@ def _settle(d: Desk, product_id: str, trades: Iterable[Fill], sold: Decimal) -> 
     d.book.put_flow(
         Flow(
             flow_id=derived_id("sold_without_row", product_id, len(d.book.flows)),
-            currency=_base(product_id),
+            currency=base_currency(product_id),
             size=-sold,
             usd=ZERO,
             kind="sold_without_row",
@@ -125,12 +125,8 @@ def _cut_since(d: Desk, product_id: str, since_s: float) -> Decimal:
 
 def _cuts(d: Desk, product_id: str) -> Iterator[Flow]:
     """By how much positions were cut because coins had left; sizes are negative."""
-    currency = _base(product_id)
+    currency = base_currency(product_id)
     return (f for f in d.book.flows.values() if f.kind == "external_reduction" and f.currency == currency)
-
-
-def _base(product_id: str) -> str:
-    return product_id.partition("-")[0]
 
 
 def recall_rowless(d: Desk) -> None:
@@ -158,7 +154,7 @@ def _not_judged(d: Desk) -> dict[str, list[Fill]]:
             settled[flow.currency] = max(flow.at_s, settled.get(flow.currency, 0.0))
     trades: dict[str, list[Fill]] = {}
     for fill in d.book.fills.values():
-        if fill.at_s > settled.get(_base(fill.product_id), 0.0) and _is_rowless(d, fill, fill.product_id):
+        if fill.at_s > settled.get(base_currency(fill.product_id), 0.0) and _is_rowless(d, fill, fill.product_id):
             trades.setdefault(fill.product_id, []).append(fill)
     return trades
 

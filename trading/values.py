@@ -70,14 +70,33 @@ def account_tag(portfolio_uuid: str) -> str:
     return base64.b32encode(hashlib.sha256(portfolio_uuid.encode()).digest()).decode()[:4].lower()
 
 
+def base_currency(product_id: str) -> str:
+    """`BTC` of `BTC-USD`."""
+    return product_id.partition("-")[0]
+
+
+OURS = "bh-"
+"""Begins every client order id of this program; the account's tag and a dash follow."""
+
+
+def begins_ours(tag: str) -> str:
+    """How the client order ids of the account `tag` begin."""
+    return f"{OURS}{tag}-"
+
+
+def tag_of(client_order_id_text: str) -> str:
+    """The account's tag in a client order id of this program."""
+    return client_order_id_text.removeprefix(OURS).partition("-")[0]
+
+
 def client_order_id(tag: str, intent_id: str) -> str:
     """`bh-<tag>-<26 base32 characters of uuid5(intent_id)>`: prefix and tag mean *ours*."""
     digest = uuid.uuid5(NAMESPACE, intent_id).bytes
-    return f"bh-{tag}-{base64.b32encode(digest).decode().rstrip('=').lower()}"
+    return f"{begins_ours(tag)}{base64.b32encode(digest).decode().rstrip('=').lower()}"
 
 
 def is_ours(client_order_id_text: str | None, tag: str) -> bool:
-    return bool(client_order_id_text) and str(client_order_id_text).startswith(f"bh-{tag}-")
+    return bool(client_order_id_text) and str(client_order_id_text).startswith(begins_ours(tag))
 
 
 def utc_text(epoch_s: float) -> str:

@@ -39,11 +39,10 @@ from trading.messages.orders import (
     VenueStatus,
 )
 from trading.product import Product
-from trading.values import ZERO
+from trading.values import OURS, ZERO
 
 Item = TypeVar("Item")
 
-OURS = "bh-"
 SIZE_STEP = Decimal("1e-16")
 """To which base sizes solved from quote sizes are rounded: finer than any base_increment."""
 

@@ -11,6 +11,7 @@ from simulation.stage import VirtualStage
 from simulation.store import Copy, KillStore
 from trading.messages.control import Engage, OperatorOrder, Pause, Rearm, Resume, StopAsked
 from trading.product import Product
+from trading.values import base_currency
 
 PERSON = "fuzz"
 PUT_BACK_S = 230.0
@@ -209,7 +210,7 @@ class Happenings:
     def _do_reduce(self, product: str, part: float) -> None:
         """Another hand sells or withdraws a part of the coins."""
         wallets = self.venue.engine.wallets
-        base = product.partition("-")[0]
+        base = base_currency(product)
         if base in wallets.by_currency:
             wallet = wallets.by_currency[base]
             size = wallet.available * Decimal(str(part))
@@ -243,4 +244,4 @@ class Happenings:
         self.stage.kill(role)
 
     def _do_deposit(self, product: str, size: Decimal) -> None:
-        self.venue.engine.wallets.deposit(product.partition("-")[0], size, self.venue.now_s)
+        self.venue.engine.wallets.deposit(base_currency(product), size, self.venue.now_s)

@@ -18,7 +18,7 @@ from trading.messages.control import (
 )
 from trading.messages.decisions import Approved, ExitOrder, Verdict
 from trading.messages.orders import OrderUpdate, PlaceOrder
-from trading.values import is_ours
+from trading.values import base_currency, is_ours
 
 if TYPE_CHECKING:
     from simulation.fuzz.world import World
@@ -201,7 +201,7 @@ class Checkers(BookChecks, VenueChecks, TimeChecks):
         """After --adopt-from-venue whatever orders of ours bought is a position again, which exits can watch."""
         left = {currency: wallet.total for currency, wallet in self.venue.engine.wallets.by_currency.items()}
         for row in self.stage.store("oms").rows("positions").values():
-            left[str(row["product_id"]).partition("-")[0]] -= Decimal(str(row["booked_size"]))
+            left[base_currency(str(row["product_id"]))] -= Decimal(str(row["booked_size"]))
         for currency, size in left.items():
             if currency not in CASH and size > EPSILON:
                 self.broken("I16", f"{size} {currency} of ours are nobody's after the book was taken from the venue")

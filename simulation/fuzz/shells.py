@@ -29,6 +29,7 @@ from trading.messages.control import (
     WriteBeat,
     WriteFence,
 )
+from trading.values import is_ours
 
 SWEEP_PAUSE_S = 1.0
 SWEEP_CONFIRM_S = 5.0
@@ -101,7 +102,7 @@ class Sweep:
         found: dict[str, None] = {}
         for statuses in (("OPEN",), ("PENDING",)):
             for order in self.venue.listed(statuses, None, None):
-                if order.client_order_id.startswith(f"bh-{self.venue.tag}-"):
+                if is_ours(order.client_order_id, self.venue.tag):
                     found[order.venue_order_id] = None
         self.passes += 1
         ids = tuple(found)
@@ -212,7 +213,7 @@ class MainShell(Sweeping):
 
         def listed() -> None:
             found = [o for s in (("OPEN",), ("PENDING",)) for o in self.venue.listed(s, None, None)]
-            ours = tuple(o.client_order_id for o in found if o.client_order_id.startswith(f"bh-{self.venue.tag}-"))
+            ours = tuple(o.client_order_id for o in found if is_ours(o.client_order_id, self.venue.tag))
             self.stage.answer(process, OursListed(complete=True, orders=ours))
 
         self.stage.after(ROUND_TRIP_S, listed)
