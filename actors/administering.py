@@ -19,11 +19,8 @@ class NoSuchRoleError(Exception):
 
 def administer(tree: Tree, order: RestartRequested | ReloadRequested) -> CommandDone:
     """Carried out when it returns; never raises."""
-    ok, misworded, text = (
-        False,
-        False,
-        "this run keeps the configuration it was started with; stop it and start it again",
-    )
+    ok = misworded = False
+    text = "this run keeps the configuration it was started with; stop it and start it again"
     if isinstance(order, RestartRequested):
         try:
             ok, text = True, _restart(tree, order.role)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class View(Protocol):
-    """What the main process may tell. Nothing of it may raise or block (telemetry/terminal.py has three, and an outlet that waits in their place)."""
+    """What the main process may tell. Nothing of it may raise or block (telemetry/terminal.py has three)."""
 
     def open(self) -> None: ...
     def event(self, kind: str, text: str, values: Mapping[str, Any] | None = None) -> None: ...

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.fences import engage_kill_file
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.sweep import sweep
+from state.behind import Behind
 from telemetry.outlet import Outlet, outlet_on
 from trading.messages.control import SweepReport
 
@@ -83,9 +83,9 @@ class Engaging:
     def __init__(self, data_dir: Path, name: str, reason: str) -> None:
         self.error = f"the disk has not answered for {ENGAGE_S:g} s"
         self._data_dir, self._name, self._reason = data_dir, name, reason
-        thread = threading.Thread(target=self._run, name="engage", daemon=True)
-        thread.start()
-        thread.join(ENGAGE_S)
+        behind = Behind()
+        behind.do(self._run)
+        behind.finish(ENGAGE_S)
 
     def _run(self) -> None:
         data = self._data_dir

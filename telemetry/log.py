@@ -70,9 +70,8 @@ def set_up(folder: Path | None, role: str, *, stderr: bool = False, secrets: tup
 
 
 def _add_file(path: Path, role: str) -> None:
-    files = copy.deepcopy(
-        logger
-    )  # loguru's way to a second logger: it has the file alone, and writes lines as they are
+    # loguru's way to a second logger: it has the file alone, and writes lines as they are.
+    files = copy.deepcopy(logger)
     files.configure(patcher=lambda _: None)
     write, behind = files.opt(raw=True).info, Behind()
     _behind[:] = [behind]

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.live import Live
@@ -29,19 +29,7 @@ LAST_WORDS_S = 2.0
 BEHIND_BYTES = 65_536
 
 
-class View(Protocol):
-    """What the main process may tell. Nothing of it may raise or block."""
-
-    def open(self) -> None: ...
-
-    def event(self, kind: str, text: str, values: Mapping[str, Any] | None = None) -> None: ...
-
-    def tick(self, children: Sequence[Any]) -> None: ...
-
-    def close(self, summary: Mapping[str, Any], lines: Sequence[str]) -> None: ...
-
-
-def choose_view(data_dir: Path, *, plain: bool, as_json: bool, named: str = "") -> View:
+def choose_view(data_dir: Path, *, plain: bool, as_json: bool, named: str = "") -> PlainView | LiveView:
     """Live on a terminal; plain lines without one, with --plain or TERM=dumb; JSON lines with --json."""
     if as_json:
         return JsonView(data_dir)

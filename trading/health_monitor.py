@@ -159,20 +159,18 @@ class Rate:
 class Lives:
     """A role's restarts of the last 600 s, by the incarnations that the tree shows."""
 
-    __slots__ = ("_last", "_times")
+    __slots__ = ("_last", "_n", "_rate")
 
     def __init__(self) -> None:
         self._last: Incarnation | None = None
-        self._times: deque[float] = deque()
+        self._n = 0
+        self._rate = Rate()
 
-    def add(self, boot_s: float, life: Incarnation | None) -> int:
+    def add(self, boot_s: float, life: Incarnation | None) -> float:
         if life is not None and life != self._last:
-            if self._last is not None:
-                self._times.append(boot_s)
+            self._n += self._last is not None
             self._last = life
-        while self._times and self._times[0] < boot_s - WINDOW_S:
-            self._times.popleft()
-        return len(self._times)
+        return self._rate.add(boot_s, float(self._n))
 
 
 class HealthMonitorMachine(QuietMachine):
@@ -241,8 +239,7 @@ class HealthMonitorMachine(QuietMachine):
         core = [child for child in tree.children if child.role in CORE]
         bad = [] if starting else [child for child in core if self._down(child)]
         lives = (self._lives.setdefault(child.role, Lives()).add(now.boot_s, child.incarnation) for child in core)
-        restarts = max(lives, default=0)
-        readings = {"core_down": float(len(bad)), "restarts_600s": float(restarts)}
+        readings = {"core_down": float(len(bad)), "restarts_600s": max(lives, default=0.0)}
         self._heard["tree"] = Heard(readings, now.boot_s, (0, 0))
         return self._apply(now, "tree")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 
 from attrs import evolve
@@ -297,22 +298,26 @@ def is_dust_now(d: Desk, position: Position) -> bool:
     return bought == ZERO and sold == ZERO and is_dust(d, position)
 
 
+def _flatten_products(d: Desk, message: OperatorOrder) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(p.product_id for p in flatten_targets(d, dict(message.args).get("symbol"))))
+
+
 def clear_own_buys(d: Desk, message: OperatorOrder) -> bool:
     """Cancel our own buys of what a flatten sells, since the venue cancels what would trade with them; true while one may rest."""
-    products = dict.fromkeys(p.product_id for p in flatten_targets(d, dict(message.args).get("symbol")))
-    resting = [
-        product_id for product_id in products if _own_buys(d, product_id)
-    ]  # all are cancelled, not only the first
-    return bool(resting)
+    return _clear_buys(d, _flatten_products(d, message))
+
+
+def _clear_buys(d: Desk, products: Iterable[str]) -> bool:
+    resting = [_own_buys(d, product_id) for product_id in products]  # all of them, not only up to the first
+    return any(resting)
 
 
 def begin_flatten(d: Desk, message: OperatorOrder) -> bool:
     """Ask for prices; the orders go when they are here. False when nothing is to be sold."""
-    targets = flatten_targets(d, dict(message.args).get("symbol"))
-    if not targets:
+    products = _flatten_products(d, message)
+    if not products:
         return False
-    clear_own_buys(d, message)
-    products = tuple(dict.fromkeys(p.product_id for p in targets))
+    _clear_buys(d, products)
     query_id = d.query("flatten", message.command_id, QueryKind.BEST_BID_ASK, product_ids=products)
     d.flattens[message.command_id] = (message, query_id)
     return True

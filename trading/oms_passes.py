@@ -229,8 +229,7 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
             _reach(d, Recovery.ORDERS_KNOWN)
         if odd := _odd_of_ours(d, message.items):
             # The cursor stays where it is and the pass has no end, so that entries stay out; what was read is booked.
-            d.pass_ = None
-            d.pass_at = d.now.boot_s + d.settings.reconcile_every_s
+            _again_in(d, d.settings.reconcile_every_s)
             d.stand("odd_fill", "warning", f"{odd}; exits and cancels go on, entries wait until it can be read")
             return
         d.gone("odd_fill")
@@ -240,12 +239,17 @@ def _stage_answered(d: Desk, one: Pass, message: Page) -> None:
     else:
         balances_answered(d, one, message)
         if d.key_unchecked:  # these may be another account's: nothing is compared yet, so entries wait
-            d.pass_ = None
-            d.pass_at = d.now.boot_s + d.settings.reduction_apart_s
+            _again_in(d, d.settings.reduction_apart_s)
             return
         if d.recovery is not Recovery.RECONCILED and one.rebuilding_s == 0.0:
             _reach(d, Recovery.RECONCILED)
         _finish(d, one)
+
+
+def _again_in(d: Desk, seconds: float) -> None:
+    """The pass under way has no end; the next one begins then."""
+    d.pass_ = None
+    d.pass_at = d.now.boot_s + seconds
 
 
 def _reach(d: Desk, state: Recovery) -> None:

@@ -31,6 +31,7 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
     if left <= ZERO:
         return  # kept: what they bought may be sold by such an order later
     del d.rowless[product_id]
+    earned = sum((f.price * f.base_size - f.fee_usd for f in sales), ZERO) / sum((f.base_size for f in sales), ZERO)
     held = [p for p in d.book.positions.values() if p.product_id == product_id and p.booked_size > ZERO]
     for position in sorted(held, key=lambda p: -p.opened_s):
         size = min(left, position.booked_size)
@@ -38,7 +39,6 @@ def sold_without_row(d: Desk, product_id: str, booked: Iterable[Fill]) -> None:
             break
         left -= size
         unit_usd = (position.cost_usd + position.fees_usd) / position.booked_size
-        earned = sum((f.price * f.base_size - f.fee_usd for f in sales), ZERO) / sum((f.base_size for f in sales), ZERO)
         key = f"sold:{sales[-1].entry_id}:{position.position_id}"
         close = Close(fill_key=key, base_size=size, realised_usd=size * (earned - unit_usd), at_s=sales[-1].at_s)
         d.book.keep_closes(position.position_id, product_id, (close,))

@@ -397,9 +397,8 @@ class FeedSession:
             state.book_boot_s = received_boot_s
             if kind == "snapshot":
                 self.counts["snapshots"] += 1
-                if (
-                    not book.known
-                ):  # a known one was asked for because it is quiet: that says nothing of those that lack one
+                # A known one was asked for because it is quiet: that says nothing of those that lack one.
+                if not book.known:
                     self._snapshot_boot_s = received_boot_s
                 book.snapshot(sides, prices, sizes)
             elif not book.known:

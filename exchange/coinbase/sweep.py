@@ -13,7 +13,6 @@ Used by kill_switch's shell, the guardian, run.py and `panic`. `SweepThread` run
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -108,20 +107,20 @@ class _Sweeper:
             self.guard.forget(self.session)
         return found
 
-    def account(self, until_boot_s: float) -> Account:
+    def account(self, deadline_boot_s: float) -> Account:
         """Whose key this is. Raises NoAnswerError."""
-        deadline = min(until_boot_s, boot_s() + self.settings.account_s)
-        self.guard.watch(self.session, deadline)
+        self.guard.watch(self.session, deadline_boot_s)
         try:
-            return self.asker(deadline).get("/key_permissions", {}, wire_pages.account, RateClass.PRIVATE)
+            return self.asker(deadline_boot_s).get("/key_permissions", {}, wire_pages.account, RateClass.PRIVATE)
         finally:
             self.guard.forget(self.session)
 
     def strange_key(self, until_boot_s: float) -> str:
         """Why an empty listing says nothing about this account, "" when it does."""
         if not self.stranger:
+            deadline = min(until_boot_s, boot_s() + self.settings.account_s)
             try:
-                tag = account_tag(self.account(until_boot_s).portfolio_uuid)
+                tag = account_tag(self.account(deadline).portfolio_uuid)
             except NoAnswerError as error:
                 return f"the venue does not tell whose key this is: {error}"
             if tag != self.tag:
@@ -258,8 +257,7 @@ def list_ours(
 
 def ask_tag(endpoints: Endpoints, key: ApiKey, deadline_boot_s: float, *, settings: SweepSettings | None = None) -> str:
     """The account's tag, for who has no `run/account` yet. NoAnswerError when the venue does not tell it in time."""
-    settings = evolve(settings or SweepSettings(), account_s=math.inf)
-    sweeper = _Sweeper(endpoints, key, "", settings, threading.Event())
+    sweeper = _Sweeper(endpoints, key, "", settings or SweepSettings(), threading.Event())
     try:
         return account_tag(sweeper.account(deadline_boot_s).portfolio_uuid)
     finally:

@@ -129,10 +129,18 @@ def seconds(row: Mapping[str, Any], name: str) -> float | None:
         return None
 
 
+def listed(answer: Mapping[str, Any], name: str) -> list[Any]:
+    """The list under `name`, whatever it holds. Unreadable when it is missing, null or no list."""
+    found = answer.get(name)
+    if not isinstance(found, list):
+        raise Unreadable(f"{name} is {type(found).__name__}, not a list of objects")
+    return found
+
+
 def rows(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The list of objects under `name`. Unreadable when it is missing, null or holds anything else."""
-    found = answer.get(name)
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+    found = listed(answer, name)
+    if not all(isinstance(row, dict) for row in found):
         raise Unreadable(f"{name} is {type(found).__name__}, not a list of objects")
     return found
 

@@ -17,6 +17,7 @@ from attrs import frozen
 from exchange.coinbase.wire import (
     Unreadable,
     flag,
+    listed,
     number,
     read_json,
     required_number,
@@ -86,10 +87,7 @@ class OrderIds:
 def ids_page(content: str | bytes) -> Listing[OrderIds]:
     """`GET /orders/historical/batch` for who cancels: one field that changed its form must not hold up every cancel."""
     answer = read_json(content)
-    listed = answer.get("orders")
-    if not isinstance(listed, list):
-        raise Unreadable(f"orders is {type(listed).__name__}, not a list")
-    found = [_ids_of(row) for row in listed]
+    found = [_ids_of(row) for row in listed(answer, "orders")]
     try:
         return Listing(tuple(found), _next_cursor(answer))
     except Unreadable as unreadable:
