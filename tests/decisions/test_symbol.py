@@ -539,16 +539,21 @@ def test_a_weak_score_is_not_proposed_and_says_so():
     assert float(record["values"]["score_min"]) == 0.2
 
 
-@pytest.mark.parametrize(("tiers", "wanted"), [(("T1",), ["hourly"]), (("T2", "T3"), [])])
-def test_an_hourly_strategy_acts_in_its_own_tiers_only(tiers, wanted):
-    machine = several(evolve(saying("hourly", on=SIGNAL, score=0.9), tiers=tiers, needs_atr=False))
-    for one in quiet_bars(bars=60, bar_s=3600):
+def asked_at_the_next_hour(machine, hours):
+    """Who asks at the end of an hour, after `hours` quiet ones and with young minutes and a young quote."""
+    for one in quiet_bars(bars=hours, bar_s=3600):
         machine.on_bar(one, at())
     now = at(5100)
     for minute in range(20, 0, -1):
         machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
     machine.on_quote(quote(100, now), now)
-    assert asked(machine.on_bar(bar(100.0, T0, bar_s=3600), now)) == wanted
+    return asked(machine.on_bar(bar(100.0, T0, bar_s=3600), now))
+
+
+@pytest.mark.parametrize(("tiers", "wanted"), [(("T1",), ["hourly"]), (("T2", "T3"), [])])
+def test_an_hourly_strategy_acts_in_its_own_tiers_only(tiers, wanted):
+    machine = several(evolve(saying("hourly", on=SIGNAL, score=0.9), tiers=tiers, needs_atr=False))
+    assert asked_at_the_next_hour(machine, 60) == wanted
 
 
 def test_while_one_strategy_waits_after_a_denial_another_asks():
@@ -716,13 +721,7 @@ def test_a_candle_that_cannot_be_is_told_with_its_code_and_history_is_not():
 @pytest.mark.parametrize(("hours", "wanted"), [(10, []), (60, ["hourly"])])
 def test_hourly_strategies_wait_until_there_are_hours_enough(hours, wanted):
     machine = several(evolve(saying("hourly", on=SIGNAL, score=0.9), needs_atr=False))
-    for one in quiet_bars(bars=hours, bar_s=3600):
-        machine.on_bar(one, at())
-    now = at(5100)
-    for minute in range(20, 0, -1):
-        machine.on_bar(bar(100.0, now.venue_s - 60 * minute, bar_s=60, backfill=True), now)
-    machine.on_quote(quote(100, now), now)
-    assert asked(machine.on_bar(bar(100.0, T0, bar_s=3600), now)) == wanted
+    assert asked_at_the_next_hour(machine, hours) == wanted
 
 
 def test_what_was_denied_is_not_asked_again_on_the_same_quote():

@@ -390,8 +390,8 @@ def test_what_orders_without_a_row_bought_and_sold_again_cuts_no_position() -> N
     assert host.book.positions[0].booked_size == D(1)
 
 
-def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_position() -> None:
-    """`smoke --order` beside the bot: it buys, and sells again a while later."""
+def bought_without_row() -> tuple[Host, VenueOrder, VenueFill]:
+    """A position of 1, and beside it 1 that an order of ours without a row has bought and that is booked."""
     host = Host().active()
     place = host.bought("1")
     bought = evolve(listing(place, "v8", "filled", "1"), client_order_id="bh-abcd-other")
@@ -400,6 +400,12 @@ def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_p
     host.answer_query(QueryKind.ORDERS, bought)
     host.answer_query(QueryKind.FILLS, made)
     host.answer_query(QueryKind.BALANCES, *account("2", "9799"))
+    return host, bought, made
+
+
+def test_what_an_order_without_a_row_sells_of_its_own_earlier_purchase_cuts_no_position() -> None:
+    """`smoke --order` beside the bot: it buys, and sells again a while later."""
+    host, bought, made = bought_without_row()
     sale = evolve(bought, venue_order_id="v9", client_order_id="bh-abcd-sale", side=Side.SELL)
     host.run(40.0, answer=lambda send: [])
     host.answer_query(QueryKind.ORDERS, bought, sale)
@@ -440,14 +446,7 @@ def test_a_late_sale_whose_loss_two_balance_passes_have_cut_already_cuts_nothing
 
 
 def test_a_restart_between_purchase_and_sale_of_orders_without_a_row_cuts_no_position() -> None:
-    host = Host().active()
-    place = host.bought("1")
-    bought = evolve(listing(place, "v8", "filled", "1"), client_order_id="bh-abcd-other")
-    made = fill(place, "v8", "e8", "1", "100")
-    host.run(32.0, answer=lambda send: [])
-    host.answer_query(QueryKind.ORDERS, bought)
-    host.answer_query(QueryKind.FILLS, made)
-    host.answer_query(QueryKind.BALANCES, *account("2", "9799"))
+    host, bought, made = bought_without_row()
     host.crash()
     host.greet()
     host.tell(KillSnapshot(n=1, engaged=False))
