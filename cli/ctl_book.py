@@ -1,8 +1,9 @@
-"""`run.py ctl fills|trades`: what the book on the disk says was traded. It is only read, and needs no running bot."""
+"""`run.py ctl fills|trades|digest`: what the book on the disk says was traded. It is only read, and needs no running bot."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,7 +14,7 @@ from cli.ctl import AsJson, DataDir
 from cli.errors import FailedError, UsageError
 from cli.places import bot_of, running_data_dir
 from cli.tables import show, table_of
-from telemetry.view import percent, seconds, usd
+from telemetry.figures import percent, seconds, usd
 from trading.values import utc_text
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ FILL_TEXTS = (
 
 
 def register(app: typer.Typer) -> None:
-    for command in (fills, trades):
+    for command in (fills, trades, digest):
         app.command(command.__name__)(command)
 
 
@@ -102,6 +103,42 @@ def trades(data_dir: DataDir = None, limit: Limit = 20, as_json: AsJson = False)
     shown = [{**row, "held": seconds(row["held_s"])} for row in rows]
     text = Group(table_of(shown, columns, "no position is closed yet"), sums_line(total, len(rows)))
     say({"trades": rows, "sums": total}, folder, as_json, text if rows else "no position is closed yet")
+
+
+def digest(
+    day: Annotated[
+        str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="Which day, UTC; default: today so far.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """A day in a few lines, as channels of news get it. Also without a running bot."""
+    from actors.clock import Clock
+    from state.book import traded_since
+    from telemetry.news import digest as digest_of
+    from telemetry.news import standing
+    from telemetry.newsroom import status_of
+    from trading.money import day_start_s
+
+    folder = running_data_dir(data_dir)
+    today_s = day_start_s(
+        Clock(folder / "run").now().venue_s
+    )  # the venue's day, which a replayed market has of its own
+    day_s = today_s if day is None else parsed_day(day)
+    if day_s > today_s:
+        raise UsageError(f"--day {day} has not begun: today is {utc_text(today_s)[:10]} (UTC)")
+    over = day_s < today_s
+    stands = () if over or not bot_of(folder)["pid"] else standing(status_of(folder))
+    found = digest_of(told(traded_since, folder, day_s), day_s, stands, over=over)
+    answer = {"day": utc_text(day_s)[:10], "title": found.title, "text": found.text}
+    say(answer, folder, as_json, f"{found.title}\n{found.text}")
+
+
+def parsed_day(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+    except ValueError as error:
+        raise UsageError(f"--day {text!r} is no day; write it as in 2026-11-30") from error
 
 
 def sums_line(total: Mapping[str, Any], shown: int) -> str:

@@ -12,7 +12,8 @@ from cli.ctl import AsJson, DataDir, Role, Symbol, ask
 from cli.errors import UsageError
 from cli.places import bot_of, running_data_dir
 from cli.tables import cell, readable, show, table_of
-from telemetry.view import decision_text, percent, regime_text, seconds, usd
+from telemetry.figures import percent, seconds, usd
+from telemetry.view import decision_text, regime_text
 
 READINGS = (
     ("balance", "Cash, foreign holdings, flows."),

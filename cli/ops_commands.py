@@ -181,13 +181,14 @@ def key_look() -> Look:
 
 
 def alert_look() -> Look:
-    from telemetry.notify import URLS_ENV, alert_urls
+    from telemetry.notify import URLS_ENV, alert_urls, news_urls
 
     count = len(alert_urls())
+    news = f"; {len(news_urls())} more for news" if news_urls() else ""
     return Look(
         name="alerts",
         ok=count > 0,
-        text=f"{count} channels; run.py alert-test" if count else f"{URLS_ENV} is not set: nobody would be told",
+        text=f"{count} channels{news}; run.py alert-test" if count else f"{URLS_ENV} is not set: nobody would be told",
     )
 
 
@@ -204,10 +205,10 @@ def report(looks: list[Look], as_json: bool) -> None:
 
 
 def alert_test(text: Annotated[str, typer.Option(help="What to say.")] = "a test alert: nothing is wrong") -> None:
-    """Send one alert to every channel of BULKHEAD_ALERT_URLS. Tells what each answered."""
-    from telemetry.notify import URLS_ENV, alert_urls, ask_each
+    """Send one alert to every channel, also those of news. Tells what each answered."""
+    from telemetry.notify import URLS_ENV, alert_urls, ask_each, news_urls
 
-    urls = alert_urls()
+    urls = (*alert_urls(), *news_urls())
     if not urls:
         raise UsageError(
             f"{URLS_ENV} is not set, so nobody would be told. Put one or more apprise addresses there, separated by blanks, "

@@ -17,7 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from telemetry.view import short
+from telemetry.figures import short
 
 PIPE_COLUMNS = 10_000
 """A pipe has no width of its own: nothing in it is folded."""

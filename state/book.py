@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from state.db import MAIN_STORE, in_use, lost, reading
 from state.store import StoreCorruptError, classified
@@ -30,11 +30,15 @@ class NoBookError(Exception):
 
 @frozen(kw_only=True)
 class Books:
-    """Rows of a book: fills in order of their time, positions and intents by their key in order of first save."""
+    """Rows of a book: fills in order of their time, positions and intents by their key in order of first save.
+
+    orders: by the intent that they carry out; empty where nobody asked for them.
+    """
 
     fills: tuple[Row, ...]
     positions: Mapping[str, Row]
     intents: Mapping[str, Row]
+    orders: Mapping[str, Row] = field(factory=dict)
 
 
 def fills(data_dir: Path, limit: int = -1) -> list[Row]:
@@ -60,20 +64,41 @@ def newest_books(data_dir: Path, most: int) -> Books:
     """The same of the positions that were closed last, at most so many: what a page that looks often may cost."""
 
     def newest(ask: Ask) -> Books:
-        found = ask("SELECT key FROM positions WHERE outcome <> '' ORDER BY closed_s DESC LIMIT ?", (most,))
-        keys = json.dumps([row["key"] for row in found])
-        return _books(
-            ask(
-                "SELECT * FROM fills WHERE position_id IN (SELECT value FROM json_each(?)) ORDER BY at_s, key", (keys,)
-            ),
-            ask("SELECT * FROM positions WHERE key IN (SELECT value FROM json_each(?)) ORDER BY rowid", (keys,)),
-            ask(
-                "SELECT * FROM intents WHERE ifnull(position_id, key) IN (SELECT value FROM json_each(?)) ORDER BY rowid",
-                (keys,),
-            ),
-        )
+        return _of(ask, ask("SELECT key FROM positions WHERE outcome <> '' ORDER BY closed_s DESC LIMIT ?", (most,)))
 
     return _read(data_dir, newest)
+
+
+def traded_since(data_dir: Path, since_s: float) -> Books:
+    """The same of the positions that have a fill at or after `since_s`, with the orders that began them."""
+
+    def traded(ask: Ask) -> Books:
+        found = ask(
+            "SELECT DISTINCT position_id AS key FROM fills WHERE at_s >= ? AND position_id NOT NULL", (since_s,)
+        )
+        entries = ask(
+            "SELECT * FROM orders WHERE intent_id IN (SELECT value FROM json_each(?)) ORDER BY rowid", (_keys(found),)
+        )
+        return evolve(_of(ask, found), orders={row["intent_id"]: row for row in entries})
+
+    return _read(data_dir, traded)
+
+
+def _keys(positions: list[Row]) -> str:
+    return json.dumps([row["key"] for row in positions])
+
+
+def _of(ask: Ask, positions: list[Row]) -> Books:
+    """All rows of these positions."""
+    keys = (_keys(positions),)
+    return _books(
+        ask("SELECT * FROM fills WHERE position_id IN (SELECT value FROM json_each(?)) ORDER BY at_s, key", keys),
+        ask("SELECT * FROM positions WHERE key IN (SELECT value FROM json_each(?)) ORDER BY rowid", keys),
+        ask(
+            "SELECT * FROM intents WHERE ifnull(position_id, key) IN (SELECT value FROM json_each(?)) ORDER BY rowid",
+            keys,
+        ),
+    )
 
 
 def _books(fills_: list[Row], positions: list[Row], intents: list[Row]) -> Books:

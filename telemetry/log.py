@@ -28,6 +28,7 @@ SECRET_ENV = (
     "BULKHEAD_GUARDIAN_API_KEY",
     "BULKHEAD_GUARDIAN_API_SECRET",
     "BULKHEAD_ALERT_URLS",
+    "BULKHEAD_NEWS_URLS",
 )
 _SHAPES = re.compile(
     r"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|Bearer\s+\S+",

@@ -1,4 +1,7 @@
-"""How an alert leaves the machine: apprise, to the channels of BULKHEAD_ALERT_URLS (secrets, so from the environment only)."""
+"""How alerts and news leave the machine: apprise, to the channels of BULKHEAD_ALERT_URLS and of BULKHEAD_NEWS_URLS.
+
+Addresses hold secrets, so they come from the environment only. Who is woken by an alert need not hear of each trade.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-URLS_ENV = "BULKHEAD_ALERT_URLS"
+URLS_ENV, NEWS_ENV = "BULKHEAD_ALERT_URLS", "BULKHEAD_NEWS_URLS"
 QUEUE_MAX = 100
 TRIES = 3
 TRY_S_MAX = 10.0
@@ -21,7 +24,16 @@ TRY_S_MAX = 10.0
 
 def alert_urls() -> tuple[str, ...]:
     """Channel addresses, separated by white space or commas; empty when nobody is to be told."""
-    return tuple(part for part in os.environ.get(URLS_ENV, "").replace(",", " ").split() if part)
+    return _urls(URLS_ENV)
+
+
+def news_urls() -> tuple[str, ...]:
+    """The same for news: trades and days."""
+    return _urls(NEWS_ENV)
+
+
+def _urls(variable: str) -> tuple[str, ...]:
+    return tuple(part for part in os.environ.get(variable, "").replace(",", " ").split() if part)
 
 
 class Notifier:

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.live import Live
 
 from telemetry.client import NobodyThereError, OperatorClient, RefusedError
+from telemetry.figures import usd
 from telemetry.outlet import Outlet, outlet_on
-from telemetry.view import Local, decision_text, draw, usd
+from telemetry.view import Local, decision_text, draw
 
 POLL_S = 0.25
 HEARTBEAT_S = 10.0

@@ -65,10 +65,10 @@ def closed(
     """Positions that are over, by the time of their last sale."""
     exits = {str(i.get("position_id")): i for i in intents.values() if i.get("purpose") != "entry"}
     found = []
-    for position_id, (buys, sells) in _by_position(fills).items():
+    for position_id, (buys, sells) in by_position(fills).items():
         position = positions.get(position_id, {})
-        bought, paid = _sum(buys)
-        sold, got = _sum(sells)
+        bought, paid = summed(buys)
+        sold, got = summed(sells)
         if not bought or not sold or not position.get("outcome"):
             continue
         entry = intents.get(position_id, {})
@@ -87,7 +87,7 @@ def closed(
                 base_size=sold,
                 entry_price=paid / bought,
                 exit_price=got / sold,
-                fees_usd=_fees([*buys, *sells]),
+                fees_usd=fees_of([*buys, *sells]),
                 pnl_usd=Decimal(str(position["realised_usd"])),
             )
         )
@@ -99,11 +99,11 @@ def still_open(
 ) -> list[Holding]:
     """Positions that the end of the data left open, oldest first, valued at the last mid."""
     found = []
-    for position_id, (buys, sells) in _by_position(fills).items():
-        bought, paid = _sum(buys)
+    for position_id, (buys, sells) in by_position(fills).items():
+        bought, paid = summed(buys)
         if not bought or positions.get(position_id, {}).get("outcome"):
             continue
-        sold, got = _sum(sells)
+        sold, got = summed(sells)
         product = str(buys[0]["product_id"])
         left, mark = bought - sold, marks.get(product, ZERO)
         found.append(
@@ -115,13 +115,13 @@ def still_open(
                 base_size=left,
                 entry_price=paid / bought,
                 mark_price=mark,
-                pnl_usd=got + left * mark - paid - _fees([*buys, *sells]),
+                pnl_usd=got + left * mark - paid - fees_of([*buys, *sells]),
             )
         )
     return sorted(found, key=lambda holding: (holding.opened_s, holding.product_id, holding.position_id))
 
 
-def _by_position(fills: Iterable[Row]) -> dict[str, tuple[list[Row], list[Row]]]:
+def by_position(fills: Iterable[Row]) -> dict[str, tuple[list[Row], list[Row]]]:
     """Position -> (its buys, its sells)."""
     found: dict[str, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
     for row in fills:
@@ -129,13 +129,14 @@ def _by_position(fills: Iterable[Row]) -> dict[str, tuple[list[Row], list[Row]]]
     return found
 
 
-def _sum(fills: list[Row]) -> tuple[Decimal, Decimal]:
+def summed(fills: list[Row]) -> tuple[Decimal, Decimal]:
     """(size, size x price); a reversal takes away what it undoes."""
     sizes = [_sign(f) * Decimal(str(f["base_size"])) for f in fills]
     return sum(sizes, ZERO), sum((size * Decimal(str(f["price"])) for size, f in zip(sizes, fills, strict=True)), ZERO)
 
 
-def _fees(fills: list[Row]) -> Decimal:
+def fees_of(fills: list[Row]) -> Decimal:
+    """USD."""
     return sum((_sign(f) * Decimal(str(f["fee_usd"])) for f in fills), ZERO)
 
 

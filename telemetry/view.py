@@ -17,6 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from telemetry.figures import brief, percent, usd
+
 Picture = Mapping[str, Any]
 
 STATE_STYLES = {"ACTIVE": "bold green", "REDUCING": "bold yellow", "HALTED": "bold red", "DRAINING": "bold magenta"}
@@ -328,46 +330,6 @@ def regime_text(status: Mapping[str, Any]) -> str:
         return "unknown"
     values = "  ".join(f"{name}={value}" for name, value in status.get("regime_values", {}).items())
     return f"{status['regime']} ({values})" if values else str(status["regime"])
-
-
-def usd(text: str | None, *, sign: bool = False) -> str:
-    if text is None:
-        return "-"
-    return f"{float(text):{'+' if sign else ''},.2f} USD"
-
-
-def percent(text: str | None) -> str:
-    return "-" if text is None else f"{float(text):.2f} %"
-
-
-def short(text: str | None) -> str:
-    """At most 8 decimals shown, trailing zeros cut."""
-    if text is None:
-        return "-"
-    whole, dot, fraction = text.partition(".")
-    fraction = fraction[:8].rstrip("0")
-    return f"{whole}.{fraction}" if dot and fraction else whole
-
-
-def brief(text: str | None) -> str:
-    """At most 7 significant digits, for columns that are narrow; `ctl` shows all of them."""
-    if text is None:
-        return "-"
-    return (
-        short(text)
-        if len(short(text)) <= 8
-        else short(f"{float(text):.7g}" if abs(float(text)) >= 1e-4 else short(text))
-    )
-
-
-def seconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    if value < 100:
-        return f"{value:.0f} s"
-    if value < 6_000:
-        return f"{value / 60:.0f} min"
-    return f"{value / 3600:.1f} h"
 
 
 def clock_text(epoch_s: float) -> str:

@@ -30,6 +30,7 @@ from trading.machine import (
     Woke,
 )
 from trading.messages.control import CommandDone, Condition
+from trading.news import NEWS_TABLE, News, NewsFound
 from trading.operator import AlertAcknowledged
 
 LEVELS = ("info", "warning", "critical")
@@ -90,11 +91,15 @@ class AlertsMachine(QuietMachine):
                 "acknowledged_by": "text",
             },
         ),
+        NEWS_TABLE,
     )
 
-    def __init__(self, *, settings: AlertsSettings | None = None, me: Incarnation = NO_INCARNATION) -> None:
+    def __init__(
+        self, *, settings: AlertsSettings | None = None, me: Incarnation = NO_INCARNATION, news: bool = False
+    ) -> None:
         self.settings = settings or AlertsSettings()
         self.me = me
+        self.news = News(wanted=news)
         self.standing: dict[str, _Standing] = {}
 
     def recover(self, rows: Rows, now: Instant) -> Effects:
@@ -109,6 +114,7 @@ class AlertsMachine(QuietMachine):
                 str(row["acknowledged_by"] or ""),
                 heard_boot_s=now.boot_s,
             )
+        self.news.recover(rows)
         return [Wake("look", now.boot_s + 1.0)]
 
     def handle(self, message: object, now: Instant) -> Effects:
@@ -117,8 +123,10 @@ class AlertsMachine(QuietMachine):
                 return self._condition(message, now)
             case AlertAcknowledged():
                 return self._acknowledged(message)
+            case NewsFound():
+                return self.news.found(message)
             case Woke(key="look"):
-                return [*self._look(now), Wake("look", now.boot_s + 1.0)]
+                return [*self._look(now), *self.news.look(now), Wake("look", now.boot_s + 1.0)]
         return ()
 
     def _condition(self, condition: Condition, now: Instant) -> Effects:
