@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from actors.conducting import Conducting
@@ -33,7 +34,8 @@ def end(
         venue.stop()
     account.release()
     for gone in (SOCKET_NAME, PAGE_FILE):  # whoever finds them would ask a bot that has left
-        (conducting.plan.data_dir / gone).unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that has turned read-only keeps nobody from his last lines
+            (conducting.plan.data_dir / gone).unlink(missing_ok=True)
     counts = conducting.counts
     summary = {
         "entries": counts["entries"],

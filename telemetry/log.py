@@ -11,6 +11,7 @@ import copy
 import os
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,20 +75,20 @@ def _add_file(path: Path, role: str) -> None:
     # loguru's way to a second logger: it has the file alone, and writes lines as they are.
     files = copy.deepcopy(logger)
     files.configure(patcher=lambda _: None)
-    write, behind = files.opt(raw=True).info, Behind()
+    lines, behind = _Lines(files.opt(raw=True).info, path, role), Behind()
     _behind[:] = [behind]
 
     def begin() -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.add(path, format="{message}", rotation=FILE_BYTES, retention="90 days", compression="gz", catch=True)
+            files.add(path, format="{message}", rotation=FILE_BYTES, retention="90 days", compression="gz", catch=False)
         except OSError as error:
             print(f"logs of {role} cannot be written to {path.parent}: {error}", file=sys.stderr)
 
     behind.do(begin)
 
     def sink(line: str) -> None:
-        behind.do(partial(write, str(line)))
+        behind.do(partial(lines.write, str(line)))
 
     logger.add(
         sink,
@@ -96,6 +97,29 @@ def _add_file(path: Path, role: str) -> None:
         diagnose=False,  # it would print the values of variables, keys among them
         backtrace=False,
     )
+
+
+class _Lines:
+    """A disk that takes no lines is told once, and once when it takes them again; loguru would print a traceback for each."""
+
+    def __init__(self, write: Callable[[str], object], path: Path, role: str) -> None:
+        self._write, self._path, self._role = write, path, role
+        self._lost = 0
+
+    def write(self, line: str) -> None:
+        try:
+            self._write(line)
+        except OSError as error:
+            if not self._lost:
+                self._say(f"cannot be written ({error.strerror}); what is logged until it can is lost")
+            self._lost += 1
+            return
+        if self._lost:
+            self._say(f"is written again; {self._lost} lines were lost")
+            self._lost = 0
+
+    def _say(self, what: str) -> None:
+        print(f"{self._role}: the log {self._path} {what}", file=sys.stderr)
 
 
 def finish(limit_s: float = 0.1) -> None:

@@ -1,4 +1,4 @@
-"""A disk that stalls under one part of a bot: no write to it ends, no signal ends who waits for it, and the orders stay safe."""
+"""A disk that stalls under one part of a bot, or turns read-only under all of it: the orders stay safe."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -26,13 +27,16 @@ FIRE_S = 6
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small ext4 of its own; `disk.stall()` until the test is over."""
+    """A small ext4 of its own; `disk.stall()` until the test is over, no write ends and no signal ends who waits for one."""
     image, folder = tmp_path / "disk.img", tmp_path / "disk"
     folder.mkdir()
     with image.open("wb") as file:
         file.truncate(64 << 20)
     mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    for command in ([str(mkfs), "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
+    for command in (
+        [str(mkfs), "-q", "-e", "remount-ro", str(image)],
+        ["mount", "-o", "loop", str(image), str(folder)],
+    ):
         if mkfs is None or subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip(f"no disk of its own can be made here ({' '.join(command)})")
     handle = os.open(folder, os.O_RDONLY)
@@ -50,6 +54,13 @@ def disk(tmp_path):
             if self.stalled:
                 self.stalled = False
                 fcntl.ioctl(handle, FITHAW, 0)
+
+        def turns_read_only(self):
+            """As ext4 does by itself when it has found an error."""
+            device = subprocess.run(["losetup", "-j", image], capture_output=True, text=True, check=True).stdout.split(
+                ":"
+            )[0]
+            Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("1")
 
     disk = Disk()
     yield disk
@@ -112,4 +123,29 @@ def test_when_the_logs_stall_the_bot_goes_on_and_main_hears_its_stop(tmp_path, d
         eventually(bot.resting, lambda resting: not resting, 10.0)
     finally:
         disk.goes_on()
+        bot.clean_up()
+
+
+def test_when_the_disk_turns_read_only_the_orders_are_cancelled_and_the_run_ends_with_its_last_lines(tmp_path, disk):
+    bot = Bot(disk.path / "bot", f"guardian.fire_loops={FIRE_S}", *RESTING, "symbol.entry.ttl_s=200.0")
+    bot.data_dir.mkdir()
+    (tmp_path / "venue").mkdir()
+    (bot.data_dir / "venue").symlink_to(tmp_path / "venue")  # Coinbase has disks of its own
+    printed, prints_to = os.pipe()
+    try:
+        bot.start(prints_to=prints_to).ready()
+        os.close(prints_to)
+        rest_something(bot)
+        disk.turns_read_only()
+        began_s = time.monotonic()
+        eventually(bot.resting, lambda resting: not resting, 45.0)
+        print(f"read-only to an empty venue: {time.monotonic() - began_s:.1f} s")
+        assert bot.wait(45.0) == 1
+        with os.fdopen(printed, "rb") as lines:
+            text = lines.read().decode()
+        told = text.splitlines()
+        assert json.loads([line for line in told if line.startswith("{")][-1])["exit"] == 1
+        assert not [line for line in told if line.startswith(("Traceback", "--- Logging error"))]
+        assert text.count("cannot be written (Read-only file system)") == 1, "main's own log, once"
+    finally:
         bot.clean_up()

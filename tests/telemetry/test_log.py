@@ -40,3 +40,16 @@ def test_a_file_that_is_full_is_compressed_beside_whoever_filled_it(tmp_path, mo
             lines += sum(1 for _ in file)
     assert lines == 15
     logger.remove()
+
+
+def test_a_disk_that_takes_no_lines_is_told_once_not_with_a_traceback_for_each(tmp_path, capfd):
+    (tmp_path / "oms.jsonl").symlink_to("/dev/full")
+    log.set_up(tmp_path, "oms")
+    for _ in range(3):
+        logger.info("nobody will read this")
+    log.finish(10.0)
+    said = capfd.readouterr().err.splitlines()
+    assert said == [
+        f"oms: the log {tmp_path / 'oms.jsonl'} cannot be written (No space left on device); what is logged until it can is lost"
+    ]
+    logger.remove()
