@@ -25,6 +25,8 @@ from trading.messages.control import Leave, RootEnded
 
 LOOP_S, LOOK_S = 0.02, 1.0
 ACCOUNT_S = 20.0
+FAILED_S_MAX = 12.0
+"""A stop takes at most 10 s, also the one that a failure of main itself begins."""
 
 
 def prepare(plan: RunPlan, venue: VenueProcess | None, view: View) -> tuple[RunPlan, AccountLock]:
@@ -81,24 +83,32 @@ def _loop(
 ) -> Leave:
     plan = conducting.plan
     ends_at = None if plan.run_for_s is None else time.monotonic() + plan.run_for_s
+    failed: tuple[Exception, float] | None = None
     look_at, page_told = 0.0, None
     while conducting.leave is None:
         now = time.monotonic()
-        if signals.wanted:
-            conducting.stop(signals.wanted)
-            signals.wanted = ""
-        if ends_at is not None and now >= ends_at:
-            ends_at = None
-            conducting.stop(f"after {plan.run_for_s:.0f} s, as asked")
-        if now >= look_at:
-            look_at = now + LOOK_S
-            show, signals.show_tree = signals.show_tree, False
-            conducting.look(show=show)
-            page_told = _tell_page(conducting, page_told)
-            for process in (venue, guardian):
-                if process is not None:
-                    process.tend()
-        conducting.step()
+        try:
+            if signals.wanted:
+                conducting.stop(signals.wanted)
+                signals.wanted = ""
+            if ends_at is not None and now >= ends_at:
+                ends_at = None
+                conducting.stop(f"after {plan.run_for_s:.0f} s, as asked")
+            if now >= look_at:
+                look_at = now + LOOK_S
+                show, signals.show_tree = signals.show_tree, False
+                conducting.look(show=show)
+                page_told = _tell_page(conducting, page_told)
+                for process in (venue, guardian):
+                    if process is not None:
+                        process.tend()
+            conducting.step()
+        except Exception as error:
+            if failed is None:
+                failed = error, now + FAILED_S_MAX
+                conducting.failed(error)
+            elif now >= failed[1]:
+                raise failed[0] from None  # it cannot even stop: the guardian cancels
         if conducting.leave is None:
             time.sleep(LOOP_S)
     return conducting.leave

@@ -139,6 +139,8 @@ class ConductorMachine(QuietMachine):
             case TreeState():
                 return self._hear_tree(message, now)
             case StopAsked():
+                if message.failed:
+                    self.failed = self.failed or message.reason
                 return self._stop(message.reason, now)
             case FenceSeen(fence="guardian", run_number=run) if run >= self.run_number:
                 self.failed = self.failed or "the guardian's fence closed this run"

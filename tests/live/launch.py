@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -14,6 +16,19 @@ from actors.plan import EmbeddedVenue, RunPlan
 from config.loader import unstructure
 from config.schema import load_config
 from telemetry.terminal import JsonView
+
+
+class FailingView(JsonView):
+    """A defect in what main itself does each second."""
+
+    def __init__(self, data_dir: Path, fails_by: Path) -> None:
+        super().__init__(data_dir)
+        self.fails_by = fails_by
+
+    def tick(self, children: Sequence[Any]) -> None:
+        if self.fails_by.exists():
+            raise RuntimeError("a defect of main")
+        super().tick(children)
 
 
 def main() -> int:
@@ -26,6 +41,7 @@ def main() -> int:
     parser.add_argument("--adopt-from-venue", action="store_true")
     parser.add_argument("--flatten-on-exit", action="store_true")
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--view-fails-by", type=Path, metavar="FILE", help="From when this file is there.")
     said = parser.parse_args()
     loaded = load_config("staging", None, [], said.set)
     options = ("--market", "synthetic", "--speed", f"{said.speed:g}", "--scenario", said.scenario, "--seed", "1")
@@ -45,7 +61,10 @@ def main() -> int:
         flatten_on_exit=said.flatten_on_exit,
         kill_reason=os.environ.get("BULKHEAD_KILL_SWITCH", ""),
     )
-    return run_bot(plan, JsonView(plan.data_dir))
+    view = JsonView(plan.data_dir)
+    if said.view_fails_by is not None:
+        view = FailingView(plan.data_dir, said.view_fails_by)
+    return run_bot(plan, view)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,21 @@ def test_a_clean_stop_fences_first_then_drains_lists_and_exits_0():
     assert all(any(isinstance(m, Drain) for m in mail(seen)) for seen in w.seen.values())
 
 
+@pytest.mark.parametrize("asked_before", [False, True], ids=["first", "a-stop-is-under-way"])
+def test_a_failure_of_main_is_a_clean_stop_that_exits_1_and_tells_people(asked_before):
+    w = World()
+    w.trees(2)
+    if asked_before:
+        w.tell(StopAsked(reason="SIGTERM"), 0.0)
+    w.tell(StopAsked(reason="main failed: KeyError('x')", failed=True), 3.0)
+    assert (w.leave.exit_code, w.leave.live_possible) == (1, False)
+    assert w.leave.reason == "main failed: KeyError('x')"
+    (alert,) = [request for _, request in w.shell.asked if isinstance(request, AlertPeople)]
+    assert "main failed: KeyError('x')" in alert.text
+    assert "The venue lists no order of ours" in alert.text
+    assert all(any(isinstance(m, Drain) for m in mail(seen)) for seen in w.seen.values())
+
+
 @pytest.mark.parametrize(
     "oms",
     [

@@ -363,9 +363,13 @@ class FenceSeen:
 
 @light(kw_only=True)
 class StopAsked:
-    """The host -> conductor: SIGTERM, SIGINT, `ctl stop` or the end of --for. Repeats change nothing."""
+    """The host -> conductor: SIGTERM, SIGINT, `ctl stop` or the end of --for. Repeats change nothing.
+
+    failed: it is main's own failure that ends the run, so that the exit is non-zero however clean the stop was.
+    """
 
     reason: str
+    failed: bool = False
 
 
 @light(kw_only=True)
