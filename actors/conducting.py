@@ -64,13 +64,6 @@ class Conducting:
         self.view.event("stopping", f"stopping in order: {reason}")
         self.give(StopAsked(reason=reason))
 
-    def failed(self, error: Exception) -> None:
-        """Main itself has failed: the tree is whole and cancels in order, and the exit is non-zero. Nothing is shown here: the
-        view may be what fails.
-        """
-        logger.opt(exception=error).critical("main failed; it stops in order")
-        self.give(StopAsked(reason=f"main failed: {error!r}", failed=True))
-
     def step(self) -> None:
         if self.tree is not None:
             for sender, body in self.tree.messages():

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from attrs import evolve
+from loguru import logger
 
 import supervision
 from actors.account import account_tag, lock_account
@@ -21,7 +22,7 @@ from actors.views import View
 from state.locks import AccountLock, InstanceLock
 from telemetry import log
 from telemetry.client import page_of
-from trading.messages.control import Leave, RootEnded
+from trading.messages.control import Leave, RootEnded, StopAsked
 
 LOOP_S, LOOK_S = 0.02, 1.0
 ACCOUNT_S = 20.0
@@ -106,7 +107,9 @@ def _loop(
         except Exception as error:
             if failed is None:
                 failed = error, now + FAILED_S_MAX
-                conducting.failed(error)
+                # The tree is whole and cancels in order. Nothing is shown here: the view may be what fails.
+                logger.opt(exception=error).critical("main failed; it stops in order")
+                conducting.give(StopAsked(reason=f"main failed: {error!r}", failed=True))
             elif now >= failed[1]:
                 raise failed[0] from None  # it cannot even stop: the guardian cancels
         if conducting.leave is None:

@@ -1,7 +1,7 @@
-"""The token that opens the user channel: the same header and claims as the SDK's `build_ws_jwt`, on the venue's clock.
+"""Tokens with the same header and claims as the SDK's `build_ws_jwt` and `build_rest_jwt`, on the venue's clock.
 
 Ours takes the time as an argument, since a computer clock ahead of the venue's makes `nbf` lie in the future, and the
-venue then answers 401 (the commonest complaint about the SDK). A token lives 120 s; each subscribe message gets a new one.
+venue then answers 401 (the commonest complaint about the SDK). A token lives 120 s; each message and request gets a new one.
 """
 
 from __future__ import annotations
@@ -58,6 +58,15 @@ def ws_token(key: ApiKey, venue_s: float) -> str:
     """A fresh token for one WebSocket message. venue_s: the venue's clock, seconds UTC. ValueError for an unusable secret,
     in a sentence that does not repeat it.
     """
+    return _token(key, venue_s)
+
+
+def rest_token(key: ApiKey, venue_s: float, method_and_place: str) -> str:
+    """The same for one request. method_and_place: as in "GET api.coinbase.com/api/v3/brokerage/accounts"."""
+    return _token(key, venue_s, uri=method_and_place)
+
+
+def _token(key: ApiKey, venue_s: float, **more: str) -> str:
     signer, algorithm = private_key(key.secret)
-    claims = {"sub": key.name, "iss": "cdp", "nbf": int(venue_s), "exp": int(venue_s) + TOKEN_S}
+    claims = {"sub": key.name, "iss": "cdp", "nbf": int(venue_s), "exp": int(venue_s) + TOKEN_S, **more}
     return jwt.encode(claims, signer, algorithm=algorithm, headers={"kid": key.name, "nonce": secrets.token_hex()})

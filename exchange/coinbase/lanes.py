@@ -27,7 +27,7 @@ from exchange.coinbase.gateway_lanes import SETTLING
 from exchange.coinbase.jwt import ApiKey
 from exchange.coinbase.may_post import Refusal
 from exchange.coinbase.resolver import Resolver
-from exchange.coinbase.transport import Guard, Reply, TransportSettings, VenueSession, boot_s
+from exchange.coinbase.transport import Guard, Reply, TransportSettings, VenueClock, VenueSession, boot_s
 from trading.messages.orders import (
     Call,
     Called,
@@ -64,6 +64,7 @@ class Lanes:
         self._settings = settings or GatewaySettings()
         self._transport = transport or TransportSettings()
         self._resolver = Resolver()
+        self._clock = VenueClock()
         self._budgets = SharedBudgets(Budgets(self._settings.budgets, boot_s()))
         self._stop = threading.Event()
         self._guard = Guard()
@@ -137,7 +138,9 @@ class Lanes:
     # ---- in the workers' threads ----
 
     def _worker(self, lane: str) -> None:
-        session = VenueSession(self._endpoints, self._key, settings=self._transport, resolver=self._resolver)
+        session = VenueSession(
+            self._endpoints, self._key, settings=self._transport, resolver=self._resolver, clock=self._clock
+        )
         while (call := self._work[lane].get()) is not None:
             self._guard.watch(session, call.deadline_boot_s)
             try:

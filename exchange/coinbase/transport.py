@@ -1,6 +1,6 @@
 """One worker's way to the venue: the unmodified SDK on a session of ours, which knows whether a byte has left.
 
-The SDK signs and sends; this file owns what happens below it, since the difference between "not sent" and "unknown" is
+The SDK signs and sends (by the venue's clock where this computer's is refused: `VenueClock`); this file owns what happens below it, since the difference between "not sent" and "unknown" is
 made there:
 
 - `began` is set directly before the first byte of a request, after connection and TLS handshake stand. `gate` is asked at
@@ -36,7 +36,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
 from exchange.coinbase.endpoints import Endpoints
-from exchange.coinbase.jwt import ApiKey
+from exchange.coinbase.jwt import ApiKey, rest_token
 from exchange.coinbase.may_post import Refusal
 from exchange.coinbase.resolver import Resolver
 from exchange.coinbase.wire import scrubbed, shortened
@@ -224,6 +224,47 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"https": pool}
 
 
+class VenueClock:
+    """A lower bound of the venue's clock, by the Date of its newest answer; shared by the sessions of a process.
+
+    The SDK signs by this computer's clock, and with one that is ahead (or two minutes behind) the venue takes no order, no
+    cancel and no listing. Its refusal carries the right time: from then on that is signed by, until it is refused itself.
+    """
+
+    def __init__(self) -> None:
+        self._heard: tuple[float, float] | None = None
+        self._in_use = False
+
+    def now_s(self) -> float | None:
+        """Seconds UTC to sign by; None: by this computer's clock."""
+        heard = self._heard
+        return heard[0] + (boot_s() - heard[1]) if self._in_use and heard is not None else None
+
+    def answered(self, date: str | None, answered_boot_s: float, *, signed_by_it: bool, refused: bool) -> None:
+        try:
+            self._heard = (parsedate_to_datetime(date or "").timestamp(), answered_boot_s)
+        except ValueError:
+            self._heard = None
+        if refused and signed_by_it == self._in_use:  # else another session of ours has learned it before
+            self._in_use = not signed_by_it
+
+
+class _Client(RESTClient):  # type: ignore[misc]
+    """The SDK, which signs by `clock` while that is in use."""
+
+    key: ApiKey | None = None
+    clock: VenueClock
+    signed_by_clock = False
+
+    def set_headers(self, method: str, path: str) -> dict[str, str]:
+        venue_s = self.clock.now_s()
+        self.signed_by_clock = venue_s is not None
+        headers: dict[str, str] = super().set_headers(method, path)
+        if self.key is not None and venue_s is not None:
+            headers["Authorization"] = f"Bearer {rest_token(self.key, venue_s, f'{method} {self.base_url}{path}')}"
+        return headers
+
+
 class VenueSession:
     """One connection at a time, for one thread; `cut` alone may be called from another. Raises nothing from `send`."""
 
@@ -234,18 +275,20 @@ class VenueSession:
         *,
         settings: TransportSettings | None = None,
         resolver: Resolver | None = None,
+        clock: VenueClock | None = None,
     ) -> None:
         settings = settings or TransportSettings()
         self._wire = _Wire(settings, resolver or Resolver())
         self._secrets = (key.secret, key.secret.replace("\\n", "\n")) if key else ()
         self._key = key
         silence_sdk()
-        self._client = RESTClient(
+        self._client = _Client(
             api_key=key.name if key else None,
             api_secret=key.secret if key else None,
             base_url=endpoints.rest,
             timeout=(settings.connect_s, settings.read_s),
         )
+        self._client.key, self._client.clock = key, clock or VenueClock()
         session = requests.Session()
         session.trust_env = False
         session.verify = endpoints.ca_file or True
@@ -311,14 +354,19 @@ class VenueSession:
 
     def _reply(self, answered: _Answered) -> Reply:
         headers = answered.response.headers
+        answered_boot_s, status = boot_s(), answered.response.status_code
+        refused = status == requests.codes.unauthorized
+        self._client.clock.answered(
+            headers.get("date"), answered_boot_s, signed_by_it=self._client.signed_by_clock, refused=refused
+        )
         remaining = _seconds(headers.get("x-ratelimit-remaining"))
         return Reply(
-            status=answered.response.status_code,
+            status=status,
             content=scrubbed_bytes(answered.content, self._secrets),
             began=True,
             framed="content-length" in headers or headers.get("transfer-encoding", "").lower() == "chunked",
             sent_boot_s=self._wire.sent_boot_s,
-            answered_boot_s=boot_s(),
+            answered_boot_s=answered_boot_s,
             retry_after_s=_retry_after_s(headers.get("retry-after")),
             limit_remaining=None if remaining is None else int(remaining),
             limit_reset_s=_seconds(headers.get("x-ratelimit-reset")),

@@ -8,13 +8,16 @@ import json
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import coinbase.jwt_generator
 import pytest
 
 from exchange.coinbase.asking import NoAnswerError
@@ -340,6 +343,26 @@ def test_the_sweep_cancels_ours_at_the_venue_and_leaves_strangers(
     for name in names:
         (row,) = at_the_venue(endpoints, name)
         assert row["status"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("off_s", [30.0, -600.0], ids=["ahead", "behind"])
+def test_with_a_wrong_clock_in_this_computer_orders_are_placed_listed_and_cancelled(
+    line: Line, endpoints: Endpoints, off_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK signs by that clock, and the venue refuses all of it: also what a stop, the guardian and `panic` cancel."""
+    monkeypatch.setattr(coinbase.jwt_generator, "time", SimpleNamespace(time=lambda: time.time() + off_s))
+    key = ApiKey(line["api_key"], line["api_secret"])
+    tag = ask_tag(endpoints, key, boot_s() + 5.0)
+    gateway = Gateway(line, endpoints)
+    placed = gateway.place(gateway.resting())
+    gateway.lanes.close()
+    assert placed.kind is OutcomeKind.ACCEPTED
+    name = placed.client_order_id
+    assert name in list_ours(endpoints, key, tag, boot_s() + 5.0).orders
+    settings = SweepSettings(apart_s=1.0, every_s=0.5, busy_s=0.2)
+    report = sweep(endpoints, key, tag, boot_s() + 15.0, settings=settings, leave_when_clean=True)
+    assert report.clean
+    assert name in report.canceled
 
 
 def test_another_tag_sees_nothing_of_ours(gateway: Gateway, endpoints: Endpoints, line: Line) -> None:
