@@ -47,6 +47,7 @@ from exchange.coinbase.feed_words import (
     Malformed,
     NotAcknowledged,
     OrdersLost,
+    QuoteEnded,
     Reconnect,
     Resubscribe,
     UserSnapshotDone,
@@ -101,6 +102,7 @@ class _Product:
     asked_boot_s: float = 0.0
     book_boot_s: float = 0.0
     """When the newest level2 event of this product came."""
+    ended: bool = False
 
 
 class FeedSession:
@@ -353,7 +355,7 @@ class FeedSession:
             if not 0 < bid < ask:
                 self.counts["crossed"] += 1
                 continue
-            state.exchange_s = exchange_s
+            state.exchange_s, state.ended = exchange_s, False
             out.append(
                 Quote(
                     product_id,
@@ -419,8 +421,13 @@ class FeedSession:
     def _book_quote(self, state: _Product, exchange_s: float, received_boot_s: float) -> list[Happening]:
         book = state.book
         bid, ask = book.bids.best, book.asks.best
-        if bid is None or ask is None or book.crossed:
+        if bid is None or ask is None:
+            # Heartbeats would keep the last quote alive, and a stop that a falling bid has passed would not act.
+            ended, state.ended = state.ended, True
+            return [] if ended else [QuoteEnded(state.product_id)]
+        if book.crossed:
             return []
+        state.ended = False
         if not 0.0 < state.exchange_s - exchange_s < _OUT_OF_ORDER_S:
             state.exchange_s = exchange_s
         depth = book.depth_usd()

@@ -94,6 +94,13 @@ class BookLost:
 
 
 @frozen
+class QuoteEnded:
+    """One side of a product's market is empty: its last quote is of the past, and there is no new one."""
+
+    product_id: str
+
+
+@frozen
 class Malformed:
     """A frame that was not believed, with why; the feed goes on."""
 
@@ -171,6 +178,7 @@ Happening = (
     | VenueError
     | Gap
     | BookLost
+    | QuoteEnded
     | Malformed
     | OrdersLost
     | UserSnapshotDone

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from exchange.coinbase.endpoints import Endpoints
 from exchange.coinbase.feed_session import MARKET_CHANNELS, FeedSession, SessionLimits
 from exchange.coinbase.feed_socket import FeedSocket, RawSink, Sink
-from exchange.coinbase.feed_words import BookLost, Disconnected, Gap, Happening, Heartbeat
+from exchange.coinbase.feed_words import BookLost, Disconnected, Gap, Happening, Heartbeat, QuoteEnded
 from exchange.slots import BellRinger, SlotWriter
 from trading.messages.market import Quote
 
@@ -65,7 +65,7 @@ class MarketPublisher:
                 slots.alive(happening.received_boot_s)  # type: ignore[union-attr]
             elif kind is Gap or kind is Disconnected:
                 changed += slots.lost()
-            elif kind is BookLost:
+            elif kind is BookLost or kind is QuoteEnded:
                 changed += slots.lost(happening.product_id)  # type: ignore[union-attr]
             rest.append(happening)
         if changed:

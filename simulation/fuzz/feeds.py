@@ -10,7 +10,16 @@ from typing import ClassVar
 from attrs import define, evolve, frozen
 
 from exchange.coinbase.feed_session import USER_CHANNELS, FeedSession, SessionLimits
-from exchange.coinbase.feed_words import BookLost, Connected, Disconnected, Gap, Happening, Reconnect, Resubscribe
+from exchange.coinbase.feed_words import (
+    BookLost,
+    Connected,
+    Disconnected,
+    Gap,
+    Happening,
+    QuoteEnded,
+    Reconnect,
+    Resubscribe,
+)
 from exchange.coinbase.user_socket import feed_reset
 from exchange.simulator import frames
 from exchange.simulator.words import rfc3339
@@ -158,9 +167,9 @@ class MarketFeed(FeedRole):
             self._quotes[happening.product_id] = happening
             return [Send("slots", happening)]
         if isinstance(
-            happening, Gap | Disconnected | BookLost
+            happening, Gap | Disconnected | BookLost | QuoteEnded
         ):  # as `SlotWriter.lost`: prices stay, none of them counts as alive
-            names = [happening.product_id] if isinstance(happening, BookLost) else list(self._quotes)
+            names = [happening.product_id] if isinstance(happening, BookLost | QuoteEnded) else list(self._quotes)
             lost = [evolve(self._quotes.pop(name), alive_boot_s=0.0) for name in names if name in self._quotes]
             return [Send("slots", quote) for quote in lost]
         return []

@@ -23,6 +23,7 @@ from exchange.coinbase.feed_words import (
     NotAcknowledged,
     OrdersLost,
     ProductStatus,
+    QuoteEnded,
     Reconnect,
     Resubscribe,
     Trade,
@@ -141,7 +142,8 @@ def test_removing_a_level_that_never_was_is_routine():
 def test_prices_with_and_without_trailing_zeros_are_one_level():
     feed, frames = session(), Frames()
     feed.receive(frames.level2("snapshot", [("bid", "100.10", "1"), ("offer", "101", "1")]), 1.0)
-    assert feed.receive(frames.level2("update", [("bid", "100.1", "0")]), 1.0) == [], "a side is empty: no quote"
+    ended = feed.receive(frames.level2("update", [("bid", "100.1", "0")]), 1.0)
+    assert ended == [QuoteEnded("BTC-USD")], "a side is empty: no quote"
 
 
 def test_a_book_crossed_for_three_frames_is_lost_and_asked_for_again():

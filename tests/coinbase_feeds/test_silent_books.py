@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from exchange.coinbase.feed_session import FeedSession
-from exchange.coinbase.feed_words import BookLost, Resubscribe
+from exchange.coinbase.feed_words import BookLost, QuoteEnded, Resubscribe
 from exchange.coinbase.market_socket import MarketPublisher
 from exchange.slots import BellRinger, SlotReader, SlotWriter
 from tests.coinbase_feeds.scripted_venue import Frames
@@ -108,4 +110,24 @@ def test_a_lost_book_ends_the_liveness_of_its_quote_and_of_no_other(tmp_path):
     assert reader.get("ETH-USD").alive_boot_s == 0.0
     assert reader.get("BTC-USD").alive_boot_s == 3.0
     publisher.take(feed.receive(frames.level2("snapshot", SNAPSHOT, "ETH-USD"), 4.0))
+    assert reader.get("ETH-USD").alive_boot_s == 4.0
+
+
+@pytest.mark.parametrize("side", ["bid", "offer"])
+def test_a_market_with_one_side_ends_the_liveness_of_its_last_quote_until_there_are_two_again(tmp_path, side):
+    """Without asks there was no new quote while bids fell, and heartbeats kept the old one alive for the stop."""
+    slots, reader = SlotWriter(tmp_path / "slots"), SlotReader(tmp_path / "slots")
+    publisher = MarketPublisher(slots, BellRinger(tmp_path / "bells"), lambda _: None)
+    feed, frames = two_books()
+    for product in feed.products:
+        publisher.take(feed.receive(frames.level2("snapshot", SNAPSHOT, product), 1.0))
+    removed = [(side, price, "0") for at, price, _ in SNAPSHOT if at == side]
+    told = feed.receive(frames.level2("update", removed, "ETH-USD"), 2.0)
+    publisher.take(told)
+    assert [type(one) for one in told] == [QuoteEnded]
+    assert feed.receive(frames.level2("update", [], "ETH-USD"), 2.5) == [], "told once"
+    publisher.take(feed.receive(frames.heartbeat(), 3.0))
+    assert (reader.get("ETH-USD").alive_boot_s, reader.get("BTC-USD").alive_boot_s) == (0.0, 3.0)
+    back = [one for one in SNAPSHOT if one[0] == side]
+    publisher.take(feed.receive(frames.level2("update", back, "ETH-USD"), 4.0))
     assert reader.get("ETH-USD").alive_boot_s == 4.0
