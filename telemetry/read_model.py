@@ -249,12 +249,14 @@ class ReadModel:
 
     def pid(self, args: Mapping[str, str]) -> Answer:
         role = args.get("role", "")
-        for child in self.tree.children if self.tree else ():
+        if self.tree is None:
+            raise NotNowError("the operator has just started and has not heard of the tree yet: ask again in a second")
+        for child in self.tree.children:
             if child.role == role:
                 if child.pid is None:
                     raise NotNowError(f"{role} has no process now: it is {child.state}")
                 return {"role": role, "pid": child.pid}
-        roles = ", ".join(child.role for child in self.tree.children) if self.tree else "none is known yet"
+        roles = ", ".join(child.role for child in self.tree.children)
         raise ValueError(f"no role is named {role!r}; there are: {roles}")
 
     def symbols(self) -> list[Answer]:
@@ -363,9 +365,11 @@ class ReadModel:
         product = args.get("symbol", "")
         entries = {entry.product_id: entry for entry in self.universe.entries} if self.universe else {}
         if product not in self.why and product not in entries:
-            raise ValueError(
-                f"{product!r} is not a symbol of this bot; it has: {', '.join(sorted(entries)) or 'none yet'}"
-            )
+            if not entries:
+                raise NotNowError(
+                    "the operator has just started and does not know the symbols yet: ask again in a second"
+                )
+            raise ValueError(f"{product!r} is not a symbol of this bot; it has: {', '.join(sorted(entries))}")
         decisions, standing = list(self.why.get(product, ())), self.standing.get(product)
         entry = entries.get(product)
         facts = {

@@ -24,7 +24,7 @@ from telemetry.client import page_of
 from telemetry.log import redact
 from telemetry.metrics import exposition
 from telemetry.page import make_app, serve
-from telemetry.read_model import ReadModel
+from telemetry.read_model import NotNowError, ReadModel
 from telemetry.terminal import JsonView, LiveView, PlainView, record_text
 from telemetry.view import Local, decision_text, draw
 from tests.telemetry.samples import NOW_S, book, everything, order, quote
@@ -144,6 +144,14 @@ def test_the_state_is_the_one_function_of_the_design() -> None:
 def test_an_unknown_role_is_refused_with_the_roles_there_are() -> None:
     with pytest.raises(ValueError, match="no role is named 'omx'; there are: root, trading, oms"):
         told().answer("pid", {"role": "omx"})
+
+
+@pytest.mark.parametrize("question", [("pid", {"role": "oms"}), ("why", {"symbol": "SOL-USD"})], ids=["pid", "why"])
+def test_an_operator_that_has_heard_nothing_yet_blames_nobodys_words(question) -> None:
+    """They ended `ctl restart operator` with a usage error, when the new one was asked before it had seen the tree."""
+    new = ReadModel(config_hash="abc", env="staging", mode="paper", market="synthetic")
+    with pytest.raises(NotNowError, match="ask again in a second"):
+        new.answer(*question)
 
 
 def test_a_condition_is_one_event_when_it_begins_and_one_when_it_ends() -> None:
