@@ -183,6 +183,25 @@ def test_a_rest_quote_older_than_five_seconds_decides_nothing():
     assert orders(machine.handle(page, at(7.1))) == []
 
 
+def test_snapshots_that_show_no_exit_of_ours_are_no_failed_tries():
+    """An order on its way is not in the book yet: it is repeated at its own pace, at the same price, with the same id."""
+    machine, found = exits(), []
+    for step in range(1, 41):
+        now = at(step / 10)
+        found += orders(machine.on_quote(quote(93.0, now), now))
+        found += orders(machine.handle(book(n=1 + step, positions=(position(),)), now))
+    assert len({(one.exit_id, one.limit_price) for one in found}) == 1
+    assert 7 <= len(found) <= 9, "twice a second"
+
+
+def test_an_exit_that_began_and_ended_between_two_snapshots_was_a_try_and_more_tolerance_follows():
+    machine = exits()
+    first = orders(slide(machine, [96, 93]))[0]
+    machine.handle(book(n=2, positions=(position(exit_n=1, last_exit_ended="canceled"),)), at(2))
+    again = orders(slide(machine, [93.0] * 4, start=3.0))
+    assert (again[0].n, again[0].limit_price < first.limit_price) == (1, True)
+
+
 def test_the_next_try_has_the_next_number_and_more_tolerance():
     machine = exits()
     first = orders(slide(machine, [96, 93]))[0]
