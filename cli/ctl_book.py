@@ -121,9 +121,8 @@ def digest(
     from trading.money import day_start_s
 
     folder = running_data_dir(data_dir)
-    today_s = day_start_s(
-        Clock(folder / "run").now().venue_s
-    )  # the venue's day, which a replayed market has of its own
+    # The venue's day: a replayed market has days of its own.
+    today_s = day_start_s(Clock(folder / "run").now().venue_s)
     day_s = today_s if day is None else parsed_day(day)
     if day_s > today_s:
         raise UsageError(f"--day {day} has not begun: today is {utc_text(today_s)[:10]} (UTC)")

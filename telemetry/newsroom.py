@@ -8,6 +8,8 @@ from pathlib import Path
 from queue import Full, Queue
 from typing import Any
 
+from loguru import logger
+
 from state.book import NoBookError, traded_since
 from state.db import MAIN_STORE
 from state.store import StoreError
@@ -38,7 +40,11 @@ class Newsroom:
 
     def _run(self) -> None:
         while True:
-            found = self.read(self._queue.get())
+            try:
+                found = self.read(self._queue.get())
+            except Exception:  # a row that nobody can make a sentence of must not cost the news that come after it
+                logger.exception("what the book says of trades could not be told")
+                continue
             if found.items:
                 self.on_found(found)
 

@@ -124,7 +124,7 @@ class AlertsMachine(QuietMachine):
             case AlertAcknowledged():
                 return self._acknowledged(message)
             case NewsFound():
-                return self.news.found(message)
+                return self.news.found(message, now)
             case Woke(key="look"):
                 return [*self._look(now), *self.news.look(now), Wake("look", now.boot_s + 1.0)]
         return ()

@@ -86,14 +86,19 @@ class News:
         today_s = day_start_s(now.venue_s)
         over = now.venue_s >= today_s + DAY_SETTLES_S * now.speed and self.since_s < today_s
         day_s = today_s - DAY_S if over and digest_key(today_s - DAY_S) not in self.told else None
-        effects.append(Send("io", LookForNews(since_s=max(self.since_s, now.venue_s - BACK_S - DAY_S), day_s=day_s)))
+        effects.append(Send("io", LookForNews(since_s=self._from_s(now), day_s=day_s)))
         return effects
 
-    def found(self, message: NewsFound) -> Effects:
+    def _from_s(self, now: Instant) -> float:
+        """What is older is history, or was forgotten: the sale of an old position brings its purchase along."""
+        return max(now.venue_s if self.since_s is None else self.since_s, now.venue_s - BACK_S - DAY_S)
+
+    def found(self, message: NewsFound, now: Instant) -> Effects:
         """Told and remembered, once each."""
         effects: list[Effect] = []
+        from_s = self._from_s(now)
         for item in message.items:
-            if item.key in self.told or self.since_s is None or item.at_s < self.since_s:
+            if item.key in self.told or item.at_s < from_s:
                 continue
             self.told[item.key] = item.at_s
             effects.append(Save(NEWS_TABLE.name, item.key, {"at_s": item.at_s}))

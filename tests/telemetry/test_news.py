@@ -13,6 +13,7 @@ from state.store import Store
 from telemetry.news import digest, news_of, standing
 from telemetry.newsroom import Newsroom
 from tests.state.test_book import BUY, SELL, T0, book, fill, saves
+from tests.support import eventually
 from tests.telemetry.test_people import sends
 from trading.alerts import AlertsMachine
 from trading.machine import Instant, Row, Save, Woke
@@ -123,6 +124,17 @@ def test_nothing_that_is_forgotten_is_ever_looked_for_again() -> None:
         assert "closed:p" in held or look.since_s > TODAY_S + 1, "it would be told a second time"
     assert set(held) == {"since"}
     assert KEPT_S > BACK_S + DAY_S
+
+
+def test_a_position_that_is_sold_after_two_months_is_not_told_as_bought_again() -> None:
+    """Its purchase is found with it, and was forgotten as told."""
+    machine, held = begun(TODAY_S)
+    bought, sold_s = item("bought:p", TODAY_S + 1), TODAY_S + 60 * DAY_S
+    held = rows_of(list(machine.handle(NewsFound(items=(bought,)), venue(TODAY_S + 5))), held)
+    held = rows_of(list(machine.handle(Woke("look"), venue(sold_s))), held)
+    found = NewsFound(items=(bought, item("closed:p", sold_s)))
+    assert told(machine.handle(found, venue(sold_s + 5))) == ["closed:p"]
+    assert told(restarted(held, sold_s + 6).handle(found, venue(sold_s + 7))) == ["closed:p"]
 
 
 # -- days --------------------------------------------------------------------------------------------------------------
@@ -262,6 +274,21 @@ def test_a_book_that_cannot_be_read_is_no_news_and_is_read_when_it_can_be(tmp_pa
         "closed:p1",
         "digest:2027-01-15",
     ]
+
+
+def test_a_row_that_nobody_can_read_costs_its_own_news_only(tmp_path) -> None:
+    store, heard = Store(tmp_path / "bulkhead.db", TABLES), []
+    (position,) = [save for save in saves(BUY) if save.table == "positions"]
+    store.commit([*saves(BUY), Save("positions", "p1", {**position.row, "stop_pct": "six"})])
+    room = Newsroom(tmp_path, heard.append)
+    room.start()
+    look = LookForNews(since_s=T0)
+    room.look(look)
+    eventually(lambda: room._seen)
+    store.commit(saves(BUY, SELL))
+    eventually(lambda: room.look(look) or heard)
+    assert [one.key for one in heard[0].items] == ["bought:p1", "closed:p1"]
+    store.close()
 
 
 # -- ctl ---------------------------------------------------------------------------------------------------------------
