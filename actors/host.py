@@ -109,7 +109,8 @@ class MachineHost:
             for effect in done:
                 if type(effect) is Wake:
                     self._wake(effect)
-                elif type(effect) is Note:
+            for effect in done:
+                if type(effect) is Note:  # last: who cannot show it loses no deadline
                     self._note(effect, now)
         products = self.machine.products()
         if products != self._products:

@@ -88,6 +88,8 @@ def _loop(
     look_at, page_told = 0.0, None
     while conducting.leave is None:
         now = time.monotonic()
+        if failed is not None and now >= failed[1]:
+            raise failed[0]  # it cannot even stop: the guardian cancels what the tree has not
         try:
             if signals.wanted:
                 conducting.stop(signals.wanted)
@@ -110,8 +112,6 @@ def _loop(
                 # The tree is whole and cancels in order. Nothing is shown here: the view may be what fails.
                 logger.opt(exception=error).critical("main failed; it stops in order")
                 conducting.give(StopAsked(reason=f"main failed: {error!r}", failed=True))
-            elif now >= failed[1]:
-                raise failed[0] from None  # it cannot even stop: the guardian cancels
         if conducting.leave is None:
             time.sleep(LOOP_S)
     return conducting.leave
