@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from state.book import books
-from tests.live.harness import Bot
+from tests.live.harness import RESTING, Bot, hold_something
 from tests.receiver import Receiver
 from tests.support import eventually
 
@@ -16,13 +16,15 @@ pytestmark = pytest.mark.xdist_group("live")  # real bots: one after the other, 
 
 
 def test_a_purchase_reaches_the_channel_of_news_once_and_wakes_nobody(tmp_path):
-    bot = Bot(tmp_path, scenario="opening")
+    bot = Bot(tmp_path, *RESTING)
     with Receiver() as news, Receiver() as alarms:
         try:
             bot.start(env={"BULKHEAD_NEWS_URLS": news.url, "BULKHEAD_ALERT_URLS": alarms.url}).ready()
-            first = eventually(lambda: news.heard, bool, 60.0)[0]
+            hold_something(bot)
+            first = eventually(lambda: news.heard, bool, 20.0)[0]
             os.kill(bot.client.ask("pid", {"role": "alerts"})["pid"], signal.SIGKILL)
-            eventually(lambda: [one["title"] for one in news.heard], lambda titles: " sold, " in str(titles), 60.0)
+            bot.client.ask("flatten", {"name": "ann", "cause": "to have a sale"}, timeout_s=15.0)
+            eventually(lambda: [one["title"] for one in news.heard], lambda titles: " sold, " in str(titles), 30.0)
             assert bot.stop() == 0
         finally:
             bot.clean_up()

@@ -49,7 +49,7 @@ def test_a_stop_with_open_orders_leaves_nothing_behind(tmp_path, number, group):
         bot.clean_up()
 
 
-@pytest.mark.parametrize("what", ["each second", "all"])
+@pytest.mark.parametrize("what", ["each second", pytest.param("all", marks=pytest.mark.slow)])
 def test_when_main_itself_fails_everything_is_cancelled_in_order_and_the_exit_is_1(tmp_path, what):
     """Of its defects the guardian would hear half a minute later; a service manager starts it again after exit 1."""
     bot = Bot(tmp_path / "bot", *RESTING)
