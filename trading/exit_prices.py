@@ -58,10 +58,12 @@ class ExitPrices:
         return out
 
     def take(self, quote: Quote, now: Instant) -> float:
-        """The believed mid, or 0.0 when this quote must not decide anything (crossed, locked, an unconfirmed jump)."""
+        """The believed mid, or 0.0 when this quote must not decide anything (crossed, locked, an unconfirmed jump, or not alive:
+        a slot keeps the last price of a dead feed, and who starts reads it hours later).
+        """
         self._quotes[quote.product_id] = quote
         bid, ask = quote.bid, quote.ask
-        if bid >= ask or bid <= 0:
+        if bid >= ask or bid <= 0 or not self._lives(quote, now):
             return 0.0
         mid = (quote.bid_f + quote.ask_f) * 0.5
         return mid if self._guards[quote.product_id].accept(mid, quote.exchange_s, now.boot_s) else 0.0

@@ -243,7 +243,7 @@ class VenueClock:
     def answered(self, date: str | None, answered_boot_s: float, *, signed_by_it: bool, refused: bool) -> None:
         try:
             self._heard = (parsedate_to_datetime(date or "").timestamp(), answered_boot_s)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):  # a proxy may write anything there
             self._heard = None
         if refused and signed_by_it == self._in_use:  # else another session of ours has learned it before
             self._in_use = not signed_by_it

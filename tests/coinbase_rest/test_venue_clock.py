@@ -38,7 +38,8 @@ def test_a_date_that_is_refused_itself_is_left_again():
 
 
 def test_an_answer_without_a_date_or_with_an_odd_one_is_signed_by_this_computers_clock():
-    for odd in (None, "", "yesterday", "Tue, 99 Dec 2026 01:00:00 GMT"):
+    beyond = ("Tue, 01 Dec 99999999999999999999 01:00:00 GMT", "Tue, 01 Dec 2026 01:00:00 +99999999999999999999")
+    for odd in (None, "", "yesterday", "Tue, 99 Dec 2026 01:00:00 GMT", *beyond):
         clock = VenueClock()
         asked(clock, right=False, date=odd)
         assert clock.now_s() is None

@@ -107,6 +107,21 @@ def test_a_trailing_stop_ratchets_travels_to_the_book_and_only_rises():
     assert orders(slide(machine, [106, 103.5], start=5))[0].reason == "trailing_stop"
 
 
+@pytest.mark.parametrize("alive_s", [None, -11.0], ids=["its book was lost", "its feed is dead"])
+def test_exits_that_start_beside_a_dead_quote_do_not_sell_by_it(alive_s):
+    """Its slot keeps the last price; the stop has risen by REST since, and the market stands above it."""
+    machine = ExitsMachine(settings=ExitsSettings(), me=ME, caps=CapSettings())
+    machine.recover({}, at())
+    machine.handle(book(positions=(position(stop_price=D(99)),)), at())
+    dead = evolve(quote(98.5, at(-600)), alive_boot_s=0.0 if alive_s is None else at(alive_s).boot_s)
+    effects = [*machine.on_quote(dead, at()), *machine.handle(Woke("tick"), at(0.5))]
+    assert orders(effects) == []
+    [asked] = sends(effects, Query, "gateway")
+    seen = BestBidAsk(product_id="BTC-USD", bid=D("98.5"), ask=D("98.6"), exchange_s=at(1).venue_s)
+    page = Page(query_id=asked.query_id, kind=asked.kind, complete=True, items=(seen,), answered_boot_s=at(1).boot_s)
+    assert [one.reason for one in orders(machine.handle(page, at(1)))] == ["stop"]
+
+
 def test_tighten_is_told_at_most_once_a_second():
     machine = exits(position(trailing_pct=D(5)))
     effects = []
