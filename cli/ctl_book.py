@@ -78,12 +78,11 @@ def because(fill: Mapping[str, Any]) -> str:
 def trades(data_dir: DataDir = None, limit: Limit = 20, as_json: AsJson = False) -> None:
     """Closed positions, newest first, and what they came to in all. Also without a running bot."""
     from state.book import books
-    from telemetry.trades import closed, sums, trade_row
-    from trading.tiers import Groups
+    from telemetry.trades import closed_in, sums, trade_row
 
     folder = running_data_dir(data_dir)
     book = told(books, folder)
-    found = closed(book.fills, book.positions, book.intents, Groups())[::-1]
+    found = closed_in(book)[::-1]
     total = sums(found)
     rows = [trade_row(trade) for trade in found[:limit]]
     columns = (

@@ -1,4 +1,4 @@
-"""Figures as people read them, the same on terminal, page texts and channels. What was never told is a dash."""
+"""Figures as people read them, the same on terminal, in `ctl` and on channels. What was never told is a dash."""
 
 from __future__ import annotations
 

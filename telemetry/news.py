@@ -8,13 +8,12 @@ from typing import Any
 
 from state.book import Books
 from telemetry.figures import brief, percent, seconds, short, usd
-from telemetry.trades import Trade, average, by_position, cents, closed, fees_of, summed, sums
+from telemetry.trades import Trade, average, by_position, cents, closed_in, fees_of, summed, sums
 from trading.ledger import ADOPTED
 from trading.money import DAY_S
 from trading.news import NewsItem, digest_key
 from trading.order_states import OrderStatus
-from trading.tiers import Groups
-from trading.values import plain, utc_text
+from trading.values import base_currency, plain, utc_text
 
 Row = Mapping[str, Any]
 NAMED_MAX = 10
@@ -23,7 +22,7 @@ NAMED_MAX = 10
 
 def news_of(book: Books) -> list[NewsItem]:
     """Purchases that are over and positions that are closed, by their time."""
-    trades = closed(book.fills, book.positions, book.intents, Groups())
+    trades = closed_in(book)
     items = [*_bought(book), *(_sold(trade) for trade in trades)]
     return sorted(items, key=lambda item: (item.at_s, item.key))
 
@@ -39,8 +38,8 @@ def _bought(book: Books) -> list[NewsItem]:
             continue
         price = average(paid / size)
         by_hand = position["adopted_by"] or all(f["kind"] == ADOPTED for f in buys)
-        product, base = position["product_id"], position["product_id"].partition("-")[0]
-        what = f"{short(plain(size))} {base} at {short(plain(price))}, {usd(plain(size * price))}"
+        product = position["product_id"]
+        what = f"{short(plain(size))} {base_currency(product)} at {short(plain(price))}, {usd(plain(size * price))}"
         plan = _plan(position, price)
         if by_hand:
             title, text = f"{product} taken over", f"{what}; given by {position['adopted_by'] or 'hand'}; {plan}"
@@ -61,10 +60,10 @@ def _plan(position: Row, price: Decimal) -> str:
 
 def _sold(trade: Trade) -> NewsItem:
     result = usd(plain(cents(trade.pnl_usd)), sign=True)
-    base = trade.product_id.partition("-")[0]
     text = (
         f"{trade.pnl_pct:+.2f} % after {seconds(trade.closed_s - trade.opened_s)}; "
-        f"{trade.exit_reason or 'left by another hand'}; {short(plain(trade.base_size))} {base} bought at "
+        f"{trade.exit_reason or 'left by another hand'}; {short(plain(trade.base_size))} "
+        f"{base_currency(trade.product_id)} bought at "
         f"{short(plain(average(trade.entry_price)))}, sold at {short(plain(average(trade.exit_price)))}, "
         f"fees {usd(plain(trade.fees_usd))}; {trade.strategy}"
     )
@@ -79,7 +78,7 @@ def digest(book: Books, day_s: float, stands: Sequence[str], *, over: bool = Tru
     book: everything that has a fill since `day_s`. over: false while the day goes on.
     """
     until_s = day_s + DAY_S
-    trades = [t for t in closed(book.fills, book.positions, book.intents, Groups()) if day_s <= t.closed_s < until_s]
+    trades = [t for t in closed_in(book) if day_s <= t.closed_s < until_s]
     bought = sum(day_s <= float(p["opened_s"]) < until_s for p in book.positions.values())
     total = sums(trades)
     realised = usd(total["realised_usd"], sign=True)

@@ -42,7 +42,9 @@ class Newsroom:
         while True:
             try:
                 found = self.read(self._queue.get())
-            except Exception:  # a row that nobody can make a sentence of must not cost the news that come after it
+            except (
+                Exception
+            ):  # a row of which nobody can make a sentence ends no thread: after the next commit it looks again
                 logger.exception("what the book says of trades could not be told")
                 continue
             if found.items:

@@ -17,8 +17,7 @@ from state.store import StoreError
 from telemetry.client import PAGE_FILE, page_of
 from telemetry.metrics import exposition
 from telemetry.read_model import ReadModel
-from telemetry.trades import closed, told
-from trading.tiers import Groups
+from telemetry.trades import closed_in, told
 
 HTML = Path(__file__).with_name("page.html")
 TRADES_MAX, TRADES_SHOWN = 500, 10
@@ -70,7 +69,7 @@ def closed_trades(data_dir: Path) -> dict[str, Any]:
         book = newest_books(data_dir, TRADES_MAX)
     except (NoBookError, StoreError):
         return told((), 0)
-    return told(closed(book.fills, book.positions, book.intents, Groups()), TRADES_SHOWN)
+    return told(closed_in(book), TRADES_SHOWN)
 
 
 @web.middleware

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from trading.ledger import REVERSAL
 from trading.tiers import Groups
 from trading.values import ZERO, plain, utc_text
+
+if TYPE_CHECKING:
+    from state.book import Books
 
 Row = Mapping[str, Any]
 
@@ -92,6 +95,11 @@ def closed(
             )
         )
     return sorted(found, key=lambda trade: (trade.closed_s, trade.product_id, trade.position_id))
+
+
+def closed_in(book: Books) -> list[Trade]:
+    """The same of the rows of a book on the disk, for people: without theme and tier, which the configuration alone knows."""
+    return closed(book.fills, book.positions, book.intents, Groups())
 
 
 def still_open(

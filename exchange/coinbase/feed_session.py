@@ -103,6 +103,7 @@ class _Product:
     book_boot_s: float = 0.0
     """When the newest level2 event of this product came."""
     ended: bool = False
+    """Told that its last quote is of the past, and no quote since."""
 
 
 class FeedSession:

@@ -1,7 +1,7 @@
 """One worker's way to the venue: the unmodified SDK on a session of ours, which knows whether a byte has left.
 
-The SDK signs and sends (by the venue's clock where this computer's is refused: `VenueClock`); this file owns what happens below it, since the difference between "not sent" and "unknown" is
-made there:
+The SDK signs and sends (by the venue's clock where this computer's is refused: `VenueClock`); this file owns what happens
+below it, since the difference between "not sent" and "unknown" is made there:
 
 - `began` is set directly before the first byte of a request, after connection and TLS handshake stand. `gate` is asked at
   that very point: what it refuses was certainly not sent.
@@ -252,7 +252,6 @@ class VenueClock:
 class _Client(RESTClient):  # type: ignore[misc]
     """The SDK, which signs by `clock` while that is in use."""
 
-    key: ApiKey | None = None
     clock: VenueClock
     signed_by_clock = False
 
@@ -260,8 +259,9 @@ class _Client(RESTClient):  # type: ignore[misc]
         venue_s = self.clock.now_s()
         self.signed_by_clock = venue_s is not None
         headers: dict[str, str] = super().set_headers(method, path)
-        if self.key is not None and venue_s is not None:
-            headers["Authorization"] = f"Bearer {rest_token(self.key, venue_s, f'{method} {self.base_url}{path}')}"
+        if self.is_authenticated and venue_s is not None:
+            key = ApiKey(self.api_key, self.api_secret)
+            headers["Authorization"] = f"Bearer {rest_token(key, venue_s, f'{method} {self.base_url}{path}')}"
         return headers
 
 
@@ -288,7 +288,7 @@ class VenueSession:
             base_url=endpoints.rest,
             timeout=(settings.connect_s, settings.read_s),
         )
-        self._client.key, self._client.clock = key, clock or VenueClock()
+        self._client.clock = clock or VenueClock()
         session = requests.Session()
         session.trust_env = False
         session.verify = endpoints.ca_file or True

@@ -339,6 +339,12 @@ def test_known_secrets_pem_blocks_and_tokens_are_cut_out(monkeypatch) -> None:
         assert gone not in text
 
 
+@pytest.mark.parametrize("variable", ["BULKHEAD_ALERT_URLS", "BULKHEAD_NEWS_URLS"])
+def test_the_address_of_a_channel_is_cut_out(variable, monkeypatch) -> None:
+    monkeypatch.setenv(variable, "tgram://123:abcdef/456")
+    assert redact("no answer of tgram://123:abcdef/456") == "no answer of [hidden]"
+
+
 async def _page_answers() -> None:
     async with TestClient(TestServer(make_app(told(), Path("nowhere")))) as client:
         page = await client.get("/")

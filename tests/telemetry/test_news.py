@@ -276,7 +276,7 @@ def test_a_book_that_cannot_be_read_is_no_news_and_is_read_when_it_can_be(tmp_pa
     ]
 
 
-def test_a_row_that_nobody_can_read_costs_its_own_news_only(tmp_path) -> None:
+def test_a_row_of_which_nobody_can_make_a_sentence_ends_no_thread_and_is_told_when_it_is_mended(tmp_path) -> None:
     store, heard = Store(tmp_path / "bulkhead.db", TABLES), []
     (position,) = [save for save in saves(BUY) if save.table == "positions"]
     store.commit([*saves(BUY), Save("positions", "p1", {**position.row, "stop_pct": "six"})])
